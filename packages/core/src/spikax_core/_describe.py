@@ -1,0 +1,29 @@
+"""How types of arrays read in a message: ``f32[3,4]``, as JAX prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_PREFIXES = (("bfloat", "bf"), ("float8_", "f8_"), ("float", "f"), ("uint", "u"), ("int", "i"), ("complex", "c"))
+
+
+def describe(value: Any) -> str:
+    """The dtype and shape of an array, aval or ``ShapeDtypeStruct``; the type's name for anything else."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is None or shape is None:
+        return type(value).__name__
+    name = str(dtype) if not isinstance(dtype, type) else np.dtype(dtype).name
+    if name != "float0":
+        for long, short in _PREFIXES:
+            if name.startswith(long):
+                name = short + name.removeprefix(long)
+                break
+    return f"{name}[{','.join(map(str, shape))}]"
+
+
+def describe_all(values: Iterable[Any]) -> str:
+    """The types of several values, as a parenthesised list."""
+    return f"({', '.join(map(describe, values))})"
