@@ -1,0 +1,158 @@
+"""The checks of this repository: `nox -l` names them, `nox -s NAME` runs one, a bare `nox` runs lint, types and tests.
+
+Every session builds what it installs from this folder, into an environment of its own.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "uv|virtualenv"  # uv where it is there: the same environments, sooner
+nox.options.download_python = "never"  # a check uses the interpreters of this machine
+nox.options.error_on_missing_interpreters = False
+nox.options.stop_on_first_error = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(nox.project.load_toml("packages/core/pyproject.toml"))
+PACKAGES = ["core", "kernels", "transform"]
+SOURCES = [f"packages/{package}/src" for package in PACKAGES]
+DIST = Path("dist").absolute()
+
+# What the tests of a suite run beside: of this repository no more than the package declares; and what they need themselves.
+ALL = ["core", "kernels[plot,scipy]", "transform[progress]"]
+SUITES = {
+    "core": (["core"], "test"),
+    "transform": (["transform[progress]"], "test"),
+    "kernels": (["core", "kernels[plot,scipy]"], "test"),
+    "together": (ALL, "test-repo"),
+}
+# The oldest JAX that the packages accept, whose headers the kernels are built with, and one that is older still.
+JAX = {"floor": ["jax==0.9.0", "jaxlib==0.9.0"], "newest": ["jax", "jaxlib"]}
+JAX_TOO_OLD = ["jax==0.8.0", "jaxlib==0.8.0"]
+
+
+def group(*names: str) -> list[str]:
+    """The requirements of these dependency groups of pyproject.toml."""
+    return [requirement for name in names for requirement in nox.project.dependency_groups(PROJECT, name)]
+
+
+def install(session: nox.Session, packages: list[str], *requirements: str, env: dict[str, str] | None = None) -> None:
+    """Install these packages of the workspace as a person would get them: built, not editable."""
+    session.install(*[f"./packages/{package}" for package in packages], *requirements, env=env)
+
+
+def pytest(session: nox.Session, suite: str, *args: str, env: dict[str, str] | None = None) -> None:
+    """Run the tests of a suite, and the examples in the docstrings of the package that it belongs to."""
+    paths = ["tests/together", "tests/repo"] if suite == "together" else [f"tests/{suite}", f"spikax_{suite}"]
+    session.run("pytest", "--pyargs", "--doctest-modules", *paths, *args, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, mistakes and layering: ruff and import-linter."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types: mypy on sources and tests, pyright on what clients see, tests/typing with both."""
+    install(session, ALL, *group("types", "test-repo"))
+    session.run("mypy")
+    session.run("pyright", "tests/typing")
+    for package in PACKAGES:
+        session.run("pyright", "--ignoreexternal", "--verifytypes", f"spikax_{package}")
+
+
+@nox.session
+@nox.parametrize("suite", [nox.param(suite, id=suite) for suite in SUITES])
+def tests(session: nox.Session, suite: str) -> None:
+    """The tests of each package beside only what it declares, then of all together; `-- ARGS` are for pytest."""
+    packages, requirements = SUITES[suite]
+    install(session, packages, *group(requirements))
+    pytest(session, suite, *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("jax", [nox.param(jax, id=jax) for jax in JAX])
+def jax(session: nox.Session, jax: str) -> None:
+    """All tests on the oldest and the newest JAX, on every interpreter that is found."""
+    install(session, ALL, *JAX[jax], *group("test-repo"))
+    session.run("python", "-c", "import jax; print('JAX', jax.__version__)")
+    for suite in SUITES:
+        pytest(session, suite, *session.posargs)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build into dist/ each package's source archive, and from it the wheel. A compiler's warning is an error here."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.install("build[virtualenv]")
+    for package in PACKAGES:
+        session.run(
+            "python", "-m", "build", f"--outdir={DIST}", f"packages/{package}",
+            env={"CMAKE_ARGS": "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"},
+        )  # fmt: skip
+
+
+@nox.session(python=PYTHONS, requires=["build"])
+@nox.parametrize("jax", [nox.param(jax, id=jax) for jax in JAX])
+def wheels(session: nox.Session, jax: str) -> None:
+    """The wheels in a clean environment: used with the oldest and the newest JAX, and refused by one too old."""
+    wheels = sorted(map(str, DIST.glob("*.whl")))
+    session.install(*wheels, *JAX[jax])
+    session.run("python", "tests/wheels/smoke.py")
+    session.run("python", "tests/wheels/import_time.py")
+    if jax == "floor":
+        session.install("--no-deps", *JAX_TOO_OLD)
+        session.run("python", "tests/wheels/too_old.py")
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The kernels' tests with the C++ code under AddressSanitizer and UBSan; Linux with GCC."""
+    flags = "-DSPIKAX_SANITIZE=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON"
+    packages, requirements = SUITES["kernels"]
+    install(session, packages, *group(requirements), env={"CMAKE_ARGS": flags, "CXX": "g++"})
+    # Python itself is not instrumented, so the runtimes have to be there before it; libstdc++ for ASan to intercept throw.
+    runtimes = [
+        subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
+        for name in ("libasan.so", "libstdc++.so.6")
+    ]
+    env = {
+        "LD_PRELOAD": ":".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little of what it allocates at exit
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    pytest(session, "kernels", *session.posargs, env=env)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against Brian2, brainevent, scipy and a bare `lax.scan`, side by side; `-- NAME` picks a script."""
+    install(session, ALL, *group("bench"))
+    for script in sorted(Path("tests/benchmarks").glob("bench_*.py")):
+        if not session.posargs or any(name in script.stem for name in session.posargs):
+            session.run("python", str(script))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build, run its examples; a warning is an error."""
+    install(session, ALL, *group("docs"))
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "docs", "docs/_build/html")
+    session.run("sphinx-build", "--fail-on-warning", "--builder=doctest", "docs", "docs/_build/doctest")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Simulate a published spiking network; `-- --help` lists what can be varied."""
+    session.install("./packages/core", "./packages/kernels[plot]", "./packages/transform[progress]")
+    session.run("python", "docs/examples/coba.py", *session.posargs)
