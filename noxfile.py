@@ -23,7 +23,7 @@ PACKAGES = ["core", "kernels", "transform"]
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 DIST = Path("dist").absolute()
 
-# What the tests of a suite run beside: of this repository no more than the package declares; and what they need themselves.
+# What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
 ALL = ["core", "kernels[plot,scipy]", "transform[progress]"]
 SUITES = {
     "core": (["core"], "test"),
@@ -121,7 +121,7 @@ def sanitize(session: nox.Session) -> None:
     flags = "-DSPIKAX_SANITIZE=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON"
     packages, requirements = SUITES["kernels"]
     install(session, packages, *group(requirements), env={"CMAKE_ARGS": flags, "CXX": "g++"})
-    # Python itself is not instrumented, so the runtimes have to be there before it; libstdc++ for ASan to intercept throw.
+    # Python is not instrumented, so the runtime has to be there before it, and libstdc++ for ASan to intercept throw.
     runtimes = [
         subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
         for name in ("libasan.so", "libstdc++.so.6")

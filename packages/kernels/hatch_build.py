@@ -15,6 +15,6 @@ class CompilerCheck(BuildHookInterface):  # type: ignore[type-arg]  # generic on
         wanted = os.environ["CXX"].split()[:1] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
         if not any(map(shutil.which, wanted)):
             self.app.abort(
-                f"spikax-kernels has no ready-made wheel for this platform and needs a C++17 compiler to be built (looked for "
-                f"{', '.join(wanted)}): install one with `apt install g++`, `dnf install gcc-c++` or `xcode-select --install`."
+                f"spikax-kernels needs a C++17 compiler to be built from source (looked for {', '.join(wanted)}): "
+                "install one with `apt install g++`, `dnf install gcc-c++` or `xcode-select --install`."
             )

@@ -1,4 +1,4 @@
-"""Uses the installed wheels as a newcomer would, with nothing beside them but what they declare: run by `nox -s wheels`."""
+"""Uses the installed wheels as a newcomer would, beside nothing but what they declare: run by `nox -s wheels`."""
 
 import importlib.metadata
 import importlib.resources

@@ -1,4 +1,4 @@
-"""On a JAX older than the kernels were built for, they say so, and JAX itself goes on working: run by `nox -s wheels`."""
+"""A JAX older than the kernels were built for is refused, and goes on working itself: run by `nox -s wheels`."""
 
 import jax
 
