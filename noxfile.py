@@ -145,10 +145,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build, run its examples; a warning is an error."""
-    install(session, ALL, *group("docs"))
+    """Build the documentation into docs/_build and run all that it shows; a warning is an error."""
+    install(session, ALL, *group("docs", "test-repo"))
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--nitpicky", "docs", "docs/_build/html")
-    session.run("sphinx-build", "--fail-on-warning", "--builder=doctest", "docs", "docs/_build/doctest")
+    examples = [f"spikax_{package}" for package in PACKAGES]
+    session.run("pytest", "--pyargs", "--doctest-modules", "tests/repo/test_pages.py", *examples)
 
 
 @nox.session
