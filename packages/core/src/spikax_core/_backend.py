@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jax
 
-from ._call import Backend, inherited_backend
+from ._call import Backend, call_of
+from ._compat import PLATFORMS
 from ._describe import describe_all
-from ._errors import BackendFallbackWarning, BackendRefusedError, NoBackendError, UnknownBackendError
+from ._errors import BackendFallbackWarning, BackendRefusedError, NoBackendError, ParameterError, UnknownBackendError
 
 Build: TypeAlias = Callable[..., Callable[..., Any]]
 Supports: TypeAlias = Callable[..., bool | str]
@@ -20,13 +22,12 @@ Supports: TypeAlias = Callable[..., bool | str]
 REFERENCE = "reference"
 """The name that selects an operator's reference."""
 
-_GPU = ("cuda", "rocm")
+_GPU = ("gpu", "cuda", "rocm")
 
-# Mutable because JAX makes it so: the first is the one user context of the process (each new one re-traces everything),
-# the second the names that `use_backend` may be given, the third what has been warned about already.
+# Mutable because JAX makes it so: the one user context of the process (each new one re-traces everything), and the
+# names that `use_backend` may be given.
 _requested = jax.make_user_context(None)
 _known = {REFERENCE}
-_warned: set[tuple[str, str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,17 @@ class KernelEntry:
     exportable: bool = False
 
     def runs_on(self, platform: str) -> bool:
-        """Whether ``platform`` is this entry's, where ``"gpu"`` stands for CUDA and ROCm."""
-        return platform == self.platform or (self.platform == "gpu" and platform in _GPU)
+        """Whether it serves ``platform``; ``"gpu"`` stands for CUDA and ROCm, as in ``jax.default_backend()``."""
+        if "gpu" in (platform, self.platform):
+            return platform in _GPU and self.platform in _GPU
+        return platform == self.platform
 
     def refusal(self, in_avals: Sequence[jax.core.ShapedArray], params: Mapping[str, Any]) -> str | None:
         """Why the entry does not serve a call with these inputs; ``None`` if it does."""
         answer = True if self.supports is None else self.supports(in_avals, **params)
-        if answer is True:
-            return None
-        return answer if isinstance(answer, str) else f"it does not support {describe_all(in_avals)}"
-
-
-def register_name(backend: str) -> None:
-    """Make ``backend`` a name that :func:`use_backend` accepts."""
-    _known.add(backend)
+        if isinstance(answer, str):
+            return answer
+        return None if answer else f"it does not support {describe_all(in_avals)}"
 
 
 @contextlib.contextmanager
@@ -94,75 +92,116 @@ def use_backend(backend: str) -> Iterator[None]:
         yield
 
 
-def requested_backend(explicit: str | None) -> Backend | None:
-    """The backend asked for where an operator is bound: for this call, by the running rule, or by ``use_backend``."""
-    if explicit is not None:
-        return Backend(explicit, strict=True)
-    inherited = inherited_backend()
-    if inherited is not None:
-        return inherited
+def ambient_backend() -> str | None:
+    """The name given to the innermost ``use_backend``, or handed down by the rule that is running."""
     name: str | None = _requested.value
-    return None if name is None else Backend(name, strict=False)
+    return name
 
 
-def choose(
-    operator: str,
-    entries: Sequence[KernelEntry],
-    reference: KernelEntry | None,
-    *,
-    platform: str,
-    backend: Backend | None,
-    in_avals: Sequence[jax.core.ShapedArray],
-    params: Mapping[str, Any],
-) -> KernelEntry:
-    """The kernel that serves one call: the one asked for, else the first registered that supports it, else the reference.
+@contextlib.contextmanager
+def inherit_backend(params: Mapping[str, Any]) -> Iterator[None]:
+    """Let the operators bound inside ask for the backend that the one with these params asked for, or for none.
 
-    Raises:
-        UnknownBackendError: The call asked for a backend that the operator does not have.
-        BackendRefusedError: The call asked for a backend that does not serve it.
-        NoBackendError: Nothing serves it and there is no reference.
+    This is the context of ``use_backend``, not one of our own, so that what a rule calls through ``jit`` is traced anew
+    for another backend. It is not strict: a rule may bind another operator, which need not have this backend.
     """
-    refusals: dict[str, str] = {}
-    here = [entry for entry in entries if entry.runs_on(platform)]
-    if backend is not None:
-        if backend.name == REFERENCE and reference is not None:
-            return reference
+    call = call_of(params)
+    name = call.backend.name if call is not None and call.backend is not None else None
+    if call is None or name == ambient_backend():
+        yield
+        return
+    with _requested(name):
+        yield
+
+
+@dataclass
+class Registry:
+    """The kernels of one operator."""
+
+    operator: str
+    entries: list[KernelEntry] = field(default_factory=list)
+    reference: KernelEntry | None = None
+    _warned: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, entry: KernelEntry) -> None:
+        """Register a kernel, in the place of one for the same backend and platform if there is one.
+
+        Raises:
+            ParameterError: The backend is called ``"reference"``, or the platform is unknown.
+        """
+        if entry.backend == REFERENCE or entry.platform not in (*PLATFORMS, "gpu"):
+            raise ParameterError(
+                f"{self.operator}: got backend {entry.backend!r} on {entry.platform!r}; expected any name but "
+                f"{REFERENCE!r} (use def_reference) on one of {[*PLATFORMS, 'gpu']}"
+            )
+        for i, other in enumerate(self.entries):
+            if (other.backend, other.platform) == (entry.backend, entry.platform):
+                self.entries[i] = entry
+                break
+        else:
+            self.entries.append(entry)
+        _known.add(entry.backend)
+
+    def available(self, platform: str) -> tuple[str, ...]:
+        """The backends with a kernel on ``platform``, in the order in which they are tried."""
+        names = [entry.backend for entry in self.entries if entry.runs_on(platform)]
+        return tuple(dict.fromkeys([*names, REFERENCE] if self.reference else names))
+
+    def choose(
+        self,
+        platform: str,
+        backend: Backend | None,
+        in_avals: Sequence[jax.core.ShapedArray],
+        params: Mapping[str, Any],
+    ) -> KernelEntry:
+        """The kernel for one call: the one asked for, else the first registered that supports it, else the reference.
+
+        Raises:
+            UnknownBackendError: The call asked for a backend that the operator does not have.
+            BackendRefusedError: The call asked for a backend that does not serve it.
+            NoBackendError: Nothing serves it and there is no reference.
+        """
+        if backend is not None and backend.name == REFERENCE and self.reference is not None:
+            return self.reference
+        here = [entry for entry in self.entries if entry.runs_on(platform)]
+        if backend is not None:  # stable: kernels of the backend asked for first, the others in their order
+            here.sort(key=lambda entry: entry.backend != backend.name)
+        refusals: dict[str, str] = {}
+        complain = functools.partial(self._complain, backend, platform, refusals)
         for entry in here:
-            if entry.backend == backend.name:
-                reason = entry.refusal(in_avals, params)
-                if reason is None:
-                    return entry
-                refusals[entry.backend] = reason
-        _complain(operator, entries, backend, platform, refusals)
-    for entry in here:
-        if entry.backend not in refusals:
+            if backend is not None and entry.backend != backend.name:
+                complain()
             reason = entry.refusal(in_avals, params)
             if reason is None:
                 return entry
             refusals[entry.backend] = reason
-    if reference is not None:
-        return reference
-    if not refusals:
-        refusals = {e.backend: f"it runs on {e.platform}, not on {platform}" for e in entries}
-    reasons = [BackendRefusedError(f"backend {name!r} of {operator}: {why}") for name, why in refusals.items()]
-    if not reasons:
-        reasons = [BackendRefusedError("it has no kernel at all: register one with def_kernel or def_reference")]
-    raise NoBackendError(f"{operator} has no kernel for {describe_all(in_avals)} on {platform}, and no reference", reasons)
+        complain()
+        if self.reference is not None:
+            return self.reference
+        raise self._nothing_serves(platform, refusals, in_avals)
 
-
-def _complain(
-    operator: str, entries: Sequence[KernelEntry], backend: Backend, platform: str, refusals: Mapping[str, str]
-) -> None:
-    """Say that ``backend`` does not serve the call: an error if this very call asked for it, else one warning."""
-    names = sorted({entry.backend for entry in entries} | {REFERENCE})
-    elsewhere = sorted({entry.platform for entry in entries if entry.backend == backend.name})
-    why = refusals.get(backend.name) or (f"it runs on {elsewhere}, not on {platform}" if elsewhere else "it has none")
-    message = f"backend {backend.name!r} does not serve {operator}: {why}"
-    if backend.strict:
-        if backend.name in names and (elsewhere or backend.name == REFERENCE):
+    def _complain(self, backend: Backend | None, platform: str, refusals: Mapping[str, str]) -> None:
+        """Say that ``backend`` does not serve the call: an error if this very call asked for it, else one warning."""
+        if backend is None:
+            return
+        names = sorted({entry.backend for entry in self.entries} | ({REFERENCE} if self.reference else set()))
+        elsewhere = sorted({entry.platform for entry in self.entries if entry.backend == backend.name})
+        absent = f"it runs on {elsewhere}, not on {platform}" if elsewhere else "it has no such kernel"
+        message = f"backend {backend.name!r} does not serve {self.operator}: {refusals.get(backend.name, absent)}"
+        if backend.strict and elsewhere:
             raise BackendRefusedError(f"{message}; leave out backend= or name one of {names}")
-        raise UnknownBackendError(f"{message}; expected one of {names}")
-    seen = (operator, backend.name, platform)
-    if seen not in _warned:
-        _warned.add(seen)
-        warnings.warn(f"{message}; the default kernel runs instead", BackendFallbackWarning, stacklevel=2)
+        if backend.strict:
+            raise UnknownBackendError(f"{message}; expected one of {names}")
+        if (backend.name, platform) not in self._warned:
+            self._warned.add((backend.name, platform))
+            warnings.warn(f"{message}; the default kernel runs instead", BackendFallbackWarning, stacklevel=3)
+
+    def _nothing_serves(
+        self, platform: str, refusals: Mapping[str, str], in_avals: Sequence[jax.core.ShapedArray]
+    ) -> NoBackendError:
+        """Every reason why no kernel serves the call."""
+        elsewhere = {e.backend: f"it runs on {e.platform}, not on {platform}" for e in self.entries}
+        why = {**elsewhere, **refusals} or {"any": "no kernel is registered; use def_kernel or def_reference"}
+        reasons = [BackendRefusedError(f"backend {name!r} of {self.operator}: {text}") for name, text in why.items()]
+        message = f"{self.operator} has no kernel for {describe_all(in_avals)} on {platform}, and no reference"
+        return NoBackendError(message, reasons)

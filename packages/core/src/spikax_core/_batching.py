@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ._compat import Array, Primitive
+from ._compat import Array, Primitive, bind, unflatten, unshard, vary_over, varying_axes
 from ._errors import ParameterError
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def general_batching_rule(
 ) -> tuple[Any, Any]:
     """Batch any primitive or callable by running it once per lane, in a loop on the device.
 
-    It is a batching rule in JAX's form: ``batching.primitive_batchers[p] = functools.partial(general_batching_rule, p)``.
+    It is a batching rule in JAX's form:
+    ``batching.primitive_batchers[primitive] = functools.partial(general_batching_rule, primitive)``.
     Operands that are not batched are closed over, never repeated per lane. A batch of size zero gives empty results.
 
     Args:
@@ -50,52 +51,71 @@ def general_batching_rule(
         >>> general_batching_rule(jnp.dot, (jnp.eye(2), jnp.arange(2.0)), (0, None))
         (Array([0., 1.], dtype=float32), 0)
     """
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
         raise ParameterError(f"chunk: got {chunk!r}; expected a positive integer or None")
-    call = primitive.bind if isinstance(primitive, Primitive) else primitive
-    batched = {i: jnp.moveaxis(a, ax, 0) for i, (a, ax) in enumerate(zip(args, axes, strict=True)) if ax is not None}
-    if not batched:
-        outs = call(*args, **params)
+    mapped = tuple(axis is not None for axis in axes)
+    leading = [arg if axis is None else _leading(arg, axis) for arg, axis in zip(args, axes, strict=True)]
+    if not any(mapped):
+        outs = _call(primitive, args, params)
         return outs, jax.tree.map(lambda _: None, outs)
+    # A loop over a primitive is compiled once for all eager calls, as its params can be told apart by their values.
+    # Other callables may close over what changes.
+    run = _jitted_lanes if isinstance(primitive, Primitive) else _lanes
+    outs = run(primitive, leading, mapped, chunk or 1, tuple(independent), tuple(params.items()))
+    leaves, tree = jax.tree.flatten(outs)
+    once = _counted(independent, len(leaves))
+    return outs, unflatten(tree, [None if i in once else 0 for i in range(len(leaves))])
 
-    def lane(values: dict[int, Array]) -> Any:
-        return call(*(values.get(i, arg) for i, arg in enumerate(args)), **params)
 
+def _leading(arg: Array, axis: int) -> Array:
+    """``arg`` with its batch axis in front, where a loop can run over it."""
+    return jnp.moveaxis(unshard(arg, {axis % jnp.ndim(arg)}), axis, 0)
+
+
+def _call(primitive: Primitive | Callable[..., Any], args: Sequence[Array], params: dict[str, Any]) -> Any:
+    return bind(primitive, args, params) if isinstance(primitive, Primitive) else primitive(*args, **params)
+
+
+def _counted(independent: Sequence[int], count: int) -> set[int]:
+    """The indices in ``independent``, counted from the front."""
+    for index in independent:
+        if not -count <= index < count:
+            raise ParameterError(f"independent: got index {index}; expected one of the {count} results")
+    return {index % count for index in independent}
+
+
+def _lanes(
+    primitive: Primitive | Callable[..., Any],
+    args: Sequence[Array],
+    mapped: tuple[bool, ...],
+    chunk: int,
+    independent: tuple[int, ...],
+    params: tuple[tuple[str, Any], ...],
+) -> Any:
+    """The stacked results of all lanes, and a single copy of the independent ones."""
+
+    def lane(values: Sequence[Array]) -> Any:
+        rest = iter(values)
+        return _call(primitive, [next(rest) if m else arg for m, arg in zip(mapped, args, strict=True)], dict(params))
+
+    xs = [arg for m, arg in zip(mapped, args, strict=True) if m]
     if not independent:
-        outs = jax.lax.scan(lambda _, values: (None, lane(values)), None, batched, unroll=chunk or 1)[1]
-        return outs, jax.tree.map(lambda _: 0, outs)
-    first = {i: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for i, a in batched.items()}
-    shapes, tree = jax.tree.flatten(jax.eval_shape(lane, first))
-    once = {_index(i, len(shapes)) for i in independent}
-    flat = _scan_keeping_last(lambda values: tree.flatten_up_to(lane(values)), batched, once, shapes, chunk)
-    return tree.unflatten(flat), tree.unflatten([None if i in once else 0 for i in range(len(shapes))])
+        return jax.lax.scan(lambda _, values: (None, lane(values)), None, xs, unroll=chunk)[1]
+    # One lane more, because a batch of size zero has none to take the independent results from.
+    alone, tree = jax.tree.flatten(lane([_any_lane(x) for x in xs]))
+    once = _counted(independent, len(alone))
+
+    def dependent(_: None, values: Sequence[Array]) -> tuple[None, list[Array]]:
+        return None, [out for i, out in enumerate(jax.tree.leaves(lane(values))) if i not in once]
+
+    stacked = iter(jax.lax.scan(dependent, None, xs, unroll=chunk)[1])
+    return unflatten(tree, [out if i in once else next(stacked) for i, out in enumerate(alone)])
 
 
-def _index(index: int, count: int) -> int:
-    """``index`` counted from the front."""
-    if not -count <= index < count:
-        raise ParameterError(f"independent: got index {index} for {count} results")
-    return index % count
+_jitted_lanes = jax.jit(_lanes, static_argnums=(0, 2, 3, 4, 5))
 
 
-def _scan_keeping_last(
-    lane: Callable[[dict[int, Array]], list[Array]],
-    batched: dict[int, Array],
-    once: set[int],
-    shapes: Sequence[Any],
-    chunk: int | None,
-) -> list[Array]:
-    """Stack the results of all lanes, except those in ``once``, of which a single copy is kept."""
-    if len(next(iter(batched.values()))) == 0:
-        # There is no lane to take an independent result from, so one of zeros stands in for it.
-        alone = lane({i: jnp.zeros(a.shape[1:], a.dtype) for i, a in batched.items()})
-        return [alone[i] if i in once else jnp.zeros((0, *s.shape), s.dtype) for i, s in enumerate(shapes)]
-
-    def step(_: Any, values: dict[int, Array]) -> tuple[list[Array], list[Array]]:
-        outs = lane(values)
-        return [outs[i] for i in sorted(once)], [o for i, o in enumerate(outs) if i not in once]
-
-    head = step(None, {i: a[0] for i, a in batched.items()})[0]
-    kept, stacked = jax.lax.scan(step, head, batched, unroll=chunk or 1)
-    singles, stacks = iter(kept), iter(stacked)
-    return [next(singles) if i in once else next(stacks) for i in range(len(shapes))]
+def _any_lane(batch: Array) -> Array:
+    if len(batch):
+        return batch[0]
+    return vary_over(jnp.zeros(batch.shape[1:], batch.dtype), varying_axes(jax.typeof(batch)))

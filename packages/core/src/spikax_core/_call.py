@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 
+from ._compat import TreeDef
+from ._describe import describe_all
+
 PARAM = "spikax_call"
 """The name under which a bound primitive's params hold the :class:`Call`."""
-
-T = TypeVar("T")
-
-_inherited: contextvars.ContextVar[Backend | None] = contextvars.ContextVar("spikax_backend", default=None)
 
 
 @dataclass(frozen=True)
@@ -26,16 +23,28 @@ class Backend:
     strict: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Call:
     """What one bind of an operator knows beside its inputs and its user's params."""
 
     outs: tuple[jax.ShapeDtypeStruct, ...]
-    tree: jax.tree_util.PyTreeDef
+    tree: TreeDef
     explicit_outs: bool
     backend: Backend | None
+    # JAX hashes a param several times per bind: kept, because hashing the above costs microseconds.
+    _hash: int = field(init=False, compare=False)
 
-    def pack(self, flat: Sequence[T]) -> Any:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.outs, self.tree, self.explicit_outs, self.backend)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        """What a printed jaxpr shows of it."""
+        return describe_all(self.outs) + (f" on {self.backend.name}" if self.backend else "")
+
+    def pack(self, flat: Sequence[Any]) -> Any:
         """The results in the structure in which ``outs`` was declared."""
         return self.tree.unflatten(flat)
 
@@ -46,30 +55,15 @@ def call_of(params: Mapping[str, Any]) -> Call | None:
     return call
 
 
-def visible(params: Mapping[str, Any]) -> dict[str, Any]:
+def user_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The params that the user passed."""
+    return {name: value for name, value in params.items() if name != PARAM}
+
+
+def rule_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """The params as a rule sees them: the user's, with ``outs`` where the operator has no shape rule."""
-    seen = {name: value for name, value in params.items() if name != PARAM}
     call = call_of(params)
+    seen = user_params(params)
     if call is not None and call.explicit_outs:
         seen["outs"] = call.pack(call.outs)
     return seen
-
-
-@contextlib.contextmanager
-def inherit_backend(params: Mapping[str, Any]) -> Iterator[None]:
-    """Let the operators that a rule binds ask for the backend that the differentiated or batched one asked for."""
-    call = call_of(params)
-    if call is None or call.backend is None:
-        yield
-        return
-    # Not strict: the rule may bind another operator, which need not have this backend.
-    token = _inherited.set(Backend(call.backend.name, strict=False))
-    try:
-        yield
-    finally:
-        _inherited.reset(token)
-
-
-def inherited_backend() -> Backend | None:
-    """The backend handed down by the rule that is running, if any."""
-    return _inherited.get()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive as Primitive
 from jax.interpreters import ad, batching, mlir, xla
 
 Array: TypeAlias = Any
 """A value seen by a rule: an array, a tracer, or a symbolic zero."""
+
+TreeDef: TypeAlias = Any
+"""A ``jax.tree_util.PyTreeDef``, whose methods jaxlib does not type."""
 
 UndefinedPrimal = ad.UndefinedPrimal
 Zero = ad.Zero
@@ -26,6 +30,22 @@ def new_primitive(name: str) -> Primitive:
     primitive.multiple_results = True
     primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     return primitive
+
+
+def bind(primitive: Primitive, operands: Sequence[Array], params: Mapping[str, Any]) -> Any:
+    """The result of ``primitive``, or the sequence of its results if it has several."""
+    return primitive.bind(*operands, **params)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def wide_types() -> bool:
+    """Whether 64-bit types are enabled, here and now."""
+    wide: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    return wide
+
+
+def unflatten(tree: TreeDef, leaves: Sequence[Any]) -> Any:
+    """``leaves`` in the structure ``tree``."""
+    return tree.unflatten(leaves)
 
 
 def set_jvp(primitive: Primitive, rule: Callable[..., Any]) -> None:
@@ -44,7 +64,7 @@ def set_batching(primitive: Primitive, rule: Callable[..., Any]) -> None:
 
 
 def set_lowering(primitive: Primitive, platform: str | None, rule: Callable[..., Any]) -> None:
-    """Lower ``primitive`` on ``platform`` (``None``: on any other one) as ``rule(in_avals, out_avals, params)(*ins)``."""
+    """Lower ``primitive`` on ``platform`` (``None``: on any other one) by ``rule(in_avals, out_avals, params)``."""
 
     def lower(ctx: Any, *operands: Any, **params: Any) -> Any:
         function = rule(ctx.avals_in, ctx.avals_out, params)
@@ -63,9 +83,15 @@ def is_zero(x: Array) -> bool:
     return isinstance(x, (Zero, jax.custom_derivatives.SymbolicZero))
 
 
+def tangent_type(aval: jax.core.ShapedArray) -> jax.core.ShapedArray:
+    """The type of the tangents of a value of type ``aval``: ``float0`` for integers and bools."""
+    tangent: jax.core.ShapedArray = aval.to_tangent_aval()
+    return tangent
+
+
 def zero_tangent(aval: jax.core.ShapedArray) -> Zero:
-    """The symbolic zero tangent of a value of type ``aval`` (``float0`` for integers and bools)."""
-    return Zero(aval.to_tangent_aval())
+    """The symbolic zero tangent of a value of type ``aval``."""
+    return Zero(tangent_type(aval))
 
 
 def varying_axes(aval: Any) -> frozenset[str]:
@@ -76,26 +102,51 @@ def varying_axes(aval: Any) -> frozenset[str]:
     return axes
 
 
-def with_varying_axes(aval: jax.core.ShapedArray, axes: frozenset[str]) -> jax.core.ShapedArray:
-    """``aval`` as a type that varies over ``axes``."""
+def result_aval(struct: jax.ShapeDtypeStruct, operands: Sequence[jax.core.ShapedArray]) -> jax.core.ShapedArray:
+    """The type of a result, which varies over the mesh axes that any operand varies over."""
+    aval = jax.core.ShapedArray(struct.shape, struct.dtype)
+    axes = _union(operands)
     if not axes:
         return aval
+    varying: jax.core.ShapedArray
     if getattr(aval, "mat", None) is None:
-        return aval.update(vma=axes)
-    return aval.update(manual_axis_type=aval.mat.update(varying=axes))
+        varying = aval.update(vma=axes)
+    else:
+        varying = aval.update(manual_axis_type=aval.mat.update(varying=axes))
+    return varying
 
 
-def match_varying(args: Sequence[Array]) -> list[Array]:
-    """Let every argument vary over the mesh axes that any of them varies over.
+def aligned(avals: Sequence[jax.core.ShapedArray]) -> bool:
+    """Whether :func:`align` would leave operands of these types as they are."""
+    return all(varying_axes(a) == varying_axes(avals[0]) and not any(a.sharding.spec) for a in avals)
 
-    JAX's own operators do this before they bind. Without it a replicated operand of a primitive under ``shard_map`` loses
-    the sum over devices from its gradient: the cast inserted here is what transposes to that sum.
+
+def align(operands: Sequence[Array]) -> list[Array]:
+    """Make the operands' types agree over a mesh, as JAX's own operators do before they bind.
+
+    Under ``shard_map`` each is made to vary over the axes that any of them varies over: this cast is what transposes to
+    the sum over devices, which the gradient of a replicated operand would otherwise lose. Over Explicit mesh axes each
+    is gathered, because how the results of an unknown kernel would be sharded cannot be told.
     """
-    avals = [jax.typeof(arg) for arg in args]
-    union: frozenset[str] = frozenset().union(*map(varying_axes, avals))
-    if not union:
-        return list(args)
-    return [
-        jax.lax.pcast(arg, tuple(sorted(union - varying_axes(aval))), to="varying") if union - varying_axes(aval) else arg
-        for arg, aval in zip(args, avals, strict=True)
-    ]
+    axes = _union(map(jax.typeof, operands))
+    return [vary_over(unshard(x, range(jnp.ndim(x))), axes) for x in operands]
+
+
+def vary_over(x: Array, axes: frozenset[str]) -> Array:
+    """``x`` as a value that varies over at least ``axes``."""
+    missing = axes - varying_axes(jax.typeof(x))
+    return jax.lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
+
+
+def unshard(x: Array, dimensions: Iterable[int]) -> Array:
+    """``x`` with none of ``dimensions`` sharded over an Explicit mesh axis."""
+    sharding = jax.typeof(x).sharding
+    spec = [None if i in dimensions else axis for i, axis in enumerate(sharding.spec)]
+    if tuple(spec) == tuple(sharding.spec):
+        return x
+    return jax.sharding.reshard(x, jax.NamedSharding(sharding.mesh, jax.P(*spec)))
+
+
+def _union(avals: Iterable[Any]) -> frozenset[str]:
+    axes: frozenset[str] = frozenset()
+    return axes.union(*map(varying_axes, avals))

@@ -19,11 +19,11 @@ class RuleCountError(SpikaxError, ValueError):
 
 
 class RuleOutputError(SpikaxError, TypeError):
-    """A differentiation or batching rule returned the wrong structure, shape or dtype."""
+    """A rule for ``jvp``, transposition or ``vmap`` returned the wrong structure, shape or dtype."""
 
 
 class ParameterError(SpikaxError, TypeError):
-    """A static parameter of an operator cannot be hashed, or is missing, or has a reserved name."""
+    """An argument of a call or declaration is wrong: an unhashable param, ``outs`` missing, no such platform."""
 
 
 class OutputMismatchError(SpikaxError, TypeError):

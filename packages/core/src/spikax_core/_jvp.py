@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ._call import call_of, inherit_backend, visible
-from ._compat import Array, Primitive, Zero, add_tangents, is_zero, match_varying, set_jvp, zero_tangent
-from ._describe import describe
-from ._errors import NotAPrimitiveError, RuleCountError, RuleOutputError
+from ._backend import inherit_backend
+from ._call import call_of, rule_params
+from ._compat import Array, Primitive, add_tangents, bind, is_zero, set_jvp, zero_tangent
+from ._errors import NotAPrimitiveError, ParameterError, RuleCountError, RuleOutputError
+from ._rules import entries, tangents
 
 if TYPE_CHECKING:
     from ._kernel import XLACustomKernel
@@ -36,9 +36,10 @@ def defjvp(primitive: Primitive | XLACustomKernel, *jvp_rules: JVPRule | None) -
 
     Raises:
         NotAPrimitiveError: ``primitive`` is neither (it is an ``AssertionError`` and a ``TypeError``).
+        ParameterError: A rule is not callable.
+        RuleOutputError: A rule returned another structure, shape or dtype; raised when it is called.
         RuleCountError: The number of rules differs from that of the inputs; raised when the operator is first bound
             (``XLACustomKernel``) or differentiated (``Primitive``).
-        RuleOutputError: A rule returned another structure, shape or dtype; raised when it is called.
 
     Example:
         >>> import jax
@@ -50,104 +51,55 @@ def defjvp(primitive: Primitive | XLACustomKernel, *jvp_rules: JVPRule | None) -
         >>> [float(g) for g in jax.grad(multiply, argnums=(0, 1))(jnp.float32(2), jnp.float32(3))]
         [3.0, 2.0]
     """
+    declare = getattr(primitive, "def_jvp_rule2", None)
+    unwrapped = getattr(primitive, "primitive", None) if declare else primitive
+    if not isinstance(unwrapped, Primitive):
+        raise NotAPrimitiveError(
+            f"got {type(primitive).__name__}; expected a jax.extend.core.Primitive or a spikax_core.XLACustomKernel"
+        )
     for index, rule in enumerate(jvp_rules):
         if rule is not None and not callable(rule):
-            raise NotAPrimitiveError(f"JVP rule {index}: got {type(rule).__name__}; expected a callable or None")
-    if not isinstance(primitive, Primitive):
-        declare = getattr(primitive, "def_jvp_rule2", None)
-        if not isinstance(getattr(primitive, "primitive", None), Primitive) or declare is None:
-            raise NotAPrimitiveError(
-                f"got {type(primitive).__name__}; expected a jax.extend.core.Primitive or a spikax_core.XLACustomKernel"
+            raise ParameterError(
+                f"JVP rule {index} of {unwrapped.name}: got {type(rule).__name__}; expected a callable or None"
             )
+    if declare:
         declare(*jvp_rules)
-        return
-    set_jvp(primitive, functools.partial(per_input_jvp, primitive, jvp_rules))
+    else:
+        set_jvp(unwrapped, functools.partial(_per_input_jvp, unwrapped, jvp_rules))
 
 
-def check_rule_count(name: str, rules: Sequence[JVPRule | None], inputs: int) -> None:
+def check_rule_count(name: str, rules: int, inputs: int) -> None:
     """Raise unless there is one rule per input."""
-    if len(rules) != inputs:
+    if rules != inputs:
         raise RuleCountError(
-            f"{name}: got {len(rules)} JVP rules for {inputs} inputs; pass one rule per input, None for one without a derivative"
+            f"{name}: got {rules} JVP rules for {inputs} inputs; "
+            "pass one rule per input, None for one that contributes nothing"
         )
 
 
-def per_input_jvp(
+def _per_input_jvp(
     primitive: Primitive,
     rules: Sequence[JVPRule | None],
     primals: Sequence[Array],
-    tangents: Sequence[Array],
+    tangents_in: Sequence[Array],
     **params: Any,
 ) -> tuple[Any, Any]:
     """JAX's form of the derivative: bind the primitive, then sum what the rules of the perturbed inputs contribute."""
-    check_rule_count(primitive.name, rules, len(primals))
-    out = primitive.bind(*primals, **params)
+    check_rule_count(primitive.name, len(rules), len(primals))
+    out = bind(primitive, primals, params)
     outs = list(out) if primitive.multiple_results else [out]
+    call = call_of(params)
+    tree = call.tree if call else jax.tree.structure(tuple(outs) if primitive.multiple_results else out)
     total: list[Array] = [zero_tangent(jax.typeof(o)) for o in outs]
-    for index, (rule, tangent, primal) in enumerate(zip(rules, tangents, primals, strict=True)):
+    for index, (rule, tangent, primal) in enumerate(zip(rules, tangents_in, primals, strict=True)):
         if rule is None or is_zero(tangent) or not jnp.issubdtype(jax.typeof(primal).dtype, jnp.inexact):
             continue
         with inherit_backend(params):
-            result = rule(tangent, *primals, **visible(params))
+            result = rule(tangent, *primals, **rule_params(params))
         where = f"JVP rule {index} of {primitive.name}"
-        flat = _flatten(where, result, primitive, params, len(outs))
-        checked = [_check_tangent(where, t, zero) for t, zero in zip(flat, total, strict=True)]
-        total = [_add(t, c, o) for t, c, o in zip(total, checked, outs, strict=True)]
+        if result is None:
+            raise RuleOutputError(
+                f"{where}: got None; expected a tangent (an input without one takes None as its rule)"
+            )
+        total = list(map(add_tangents, total, tangents(where, entries(where, result, tree), outs)))
     return (out, total) if primitive.multiple_results else (out, total[0])
-
-
-def _flatten(where: str, result: Any, primitive: Primitive, params: Mapping[str, Any], count: int) -> list[Any]:
-    """The entries of a rule's result, one per output of the primitive."""
-    call = call_of(params)
-    if call is None and not primitive.multiple_results:
-        flat = [result]
-        bare = True
-    elif call is None:
-        bare = False
-        if not isinstance(result, (tuple, list)) or len(result) != count:
-            raise RuleOutputError(f"{where}: got {_structure(result)}; expected a tuple of {count} tangents, one per result")
-        flat = list(result)
-    else:
-        bare = jax.tree_util.treedef_is_leaf(call.tree)
-        entries = jax.tree.leaves(result, is_leaf=_is_leaf)
-        marks = jax.tree.map(lambda _: 0, result, is_leaf=_is_leaf)
-        # A tuple and a list are the same thing to the writer of a rule, so compare with lists as tuples.
-        if result is not None and len(entries) == count and _as_tuples(marks) == _as_tuples(call.pack([0] * count)):
-            flat = entries
-        else:
-            raise RuleOutputError(f"{where}: got {_structure(result)}; expected the structure of the results, {call.tree}")
-    if bare and result is None:
-        raise RuleOutputError(f"{where}: got None; expected a tangent (register None as the rule of an input without one)")
-    return flat
-
-
-def _is_leaf(x: Any) -> bool:
-    return x is None or is_zero(x)
-
-
-def _as_tuples(tree: Any) -> Any:
-    if isinstance(tree, (list, tuple)):
-        return tuple(map(_as_tuples, tree))
-    return {k: _as_tuples(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
-
-
-def _structure(result: Any) -> str:
-    return f"{type(result).__name__} of {len(result)}" if isinstance(result, (tuple, list)) else describe(result)
-
-
-def _check_tangent(where: str, tangent: Any, zero: Zero) -> Array:
-    """``tangent`` as an array of the type of ``zero``, or ``zero`` itself."""
-    if _is_leaf(tangent):
-        return zero
-    if isinstance(tangent, (bool, int, float, complex)):
-        tangent = jnp.asarray(tangent, zero.aval.dtype)
-    expected = zero.aval
-    if getattr(tangent, "dtype", None) != expected.dtype or np.shape(tangent) != expected.shape:
-        raise RuleOutputError(f"{where}: got a tangent {describe(tangent)}; expected {describe(expected)}")
-    return zero if expected.dtype == jax.dtypes.float0 else tangent
-
-
-def _add(total: Array, tangent: Array, out: Array) -> Array:
-    if is_zero(tangent):
-        return total
-    return add_tangents(total, match_varying([tangent, out])[0])

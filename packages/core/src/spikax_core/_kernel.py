@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
-from ._backend import REFERENCE, Build, KernelEntry, Supports, choose, register_name, requested_backend
+from ._backend import REFERENCE, Build, KernelEntry, Registry, Supports, ambient_backend, inherit_backend
 from ._batching import general_batching_rule
-from ._call import PARAM, Call, inherit_backend, visible
+from ._call import PARAM, Backend, Call, rule_params, user_params
 from ._compat import (
     PLATFORMS,
     Array,
-    match_varying,
+    TreeDef,
+    UndefinedPrimal,
+    align,
+    aligned,
+    bind,
     new_primitive,
+    result_aval,
     set_batching,
     set_jvp,
     set_lowering,
     set_transpose,
-    varying_axes,
-    with_varying_axes,
+    wide_types,
 )
 from ._describe import describe, describe_all
 from ._errors import OutputMismatchError, ParameterError, RuleOutputError
-from ._jvp import JVPRule, check_rule_count, per_input_jvp
+from ._jvp import JVPRule, check_rule_count, defjvp
+from ._rules import batched, cotangent, entries, of_type, tangents
+
+Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
+Avals: TypeAlias = Sequence[jax.core.ShapedArray]
 
 
 class XLACustomKernel:
     """An operator: a JAX primitive with kernels per platform, and the rules to transform it.
 
-    Declare it once, then call it like a function: it runs under ``jit``, ``vmap``, ``grad``, ``scan`` and ``shard_map``.
+    Declare it once, then call it like a function: it runs under ``jit``, ``vmap``, ``grad``, ``shard_map``.
 
     Args:
         name: The operator's name, as it appears in a jaxpr.
@@ -56,10 +65,11 @@ class XLACustomKernel:
     def __init__(self, name: str, *, reference: Callable[..., Any] | None = None) -> None:
         self.name = name
         self.primitive = new_primitive(name)
-        self._entries: list[KernelEntry] = []
-        self._reference: KernelEntry | None = None
+        self._kernels = Registry(name)
         self._shape_rule: Callable[..., Any] | None = None
-        self._jvp_rules: tuple[JVPRule | None, ...] | None = None
+        self._rule_count: int | None = None
+        # Typed, because a shape rule may tell 1 from 1.0 and from True.
+        self._declare_cached = functools.lru_cache(maxsize=1024, typed=True)(self._declare)
         self.primitive.def_abstract_eval(self._abstract_eval)
         for platform in (*PLATFORMS, None):
             set_lowering(self.primitive, platform, functools.partial(self._lower, platform or "this platform"))
@@ -68,7 +78,7 @@ class XLACustomKernel:
             self.def_reference(reference)
 
     def __repr__(self) -> str:
-        kernels = ", ".join(f"{e.backend} on {e.platform}" for e in self._entries)
+        kernels = ", ".join(f"{e.backend} on {e.platform}" for e in self._kernels.entries)
         return f"XLACustomKernel({self.name!r}, kernels: {kernels or 'none'})"
 
     def __call__(self, *ins: Array, outs: Any = None, backend: str | None = None, **params: Any) -> Any:
@@ -97,24 +107,21 @@ class XLACustomKernel:
             >>> total(jnp.arange(4.0), outs=jax.ShapeDtypeStruct((), jnp.float32))
             Array(6., dtype=float32)
         """
-        for name, value in params.items():
-            try:
-                hash(value)
-            except TypeError:
-                raise ParameterError(
-                    f"{self.name}: param {name!r} is a {type(value).__name__}, which cannot be hashed; pass arrays as inputs "
-                    "and lists as tuples"
-                ) from None
-        if self._jvp_rules is not None:
-            check_rule_count(self.name, self._jvp_rules, len(ins))
-        operands = match_varying(ins)
-        flat, tree = self._declared_outs(operands, outs, params)
-        call = Call(flat, tree, self._shape_rule is None, requested_backend(backend))
-        return call.pack(self.primitive.bind(*operands, **{PARAM: call}, **params))
+        if self._rule_count is not None:
+            check_rule_count(self.name, self._rule_count, len(ins))
+        types = None if outs is None else _types(self.name, outs)
+        avals = tuple(map(jax.typeof, ins))
+        try:
+            call, as_is = self._declare_cached(avals, types, backend, ambient_backend(), wide_types(), **params)
+        except TypeError:
+            self._check_hashable(params)
+            raise
+        return call.pack(bind(self.primitive, ins if as_is else align(ins), {PARAM: call, **params}))
 
     def def_shape_rule(self, rule: Callable[..., Any]) -> None:
-        """Declare the types of the results: ``rule(*in_avals, **params)`` gives a pytree of ``jax.ShapeDtypeStruct``."""
+        """Declare the types of the results: ``rule(*in_avals, **params)`` gives a pytree of structs."""
         self._shape_rule = rule
+        self._declare_cached.cache_clear()
 
     def def_kernel(
         self, backend: str, platform: str, build: Build, *, supports: Supports | None = None, exportable: bool = False
@@ -132,23 +139,18 @@ class XLACustomKernel:
         Raises:
             ParameterError: The backend is called ``"reference"``, or the platform is unknown.
         """
-        if backend == REFERENCE or platform not in (*PLATFORMS, "gpu"):
-            raise ParameterError(
-                f"{self.name}: got backend {backend!r} on {platform!r}; expected any name but {REFERENCE!r} (use def_reference)"
-                f" on one of {[*PLATFORMS, 'gpu']}"
-            )
-        entry = KernelEntry(backend, platform, build, supports, exportable)
-        same = [i for i, e in enumerate(self._entries) if (e.backend, e.platform) == (backend, platform)]
-        if same:
-            self._entries[same[0]] = entry
-        else:
-            self._entries.append(entry)
-        register_name(backend)
+        self._kernels.add(KernelEntry(backend, platform, build, supports, exportable))
 
     def def_ffi_kernel(
-        self, target: str, platform: str, *, backend: str = "ffi", supports: Supports | None = None, exportable: bool = True
+        self,
+        target: str,
+        platform: str,
+        *,
+        backend: str = "ffi",
+        supports: Supports | None = None,
+        exportable: bool = True,
     ) -> None:
-        """Register an XLA FFI target whose operands and results are those of the operator, and its attributes the params.
+        """Register an XLA FFI target with the operator's operands and results, its params as attributes.
 
         Args:
             target: The name under which ``jax.ffi.register_ffi_target`` knows it.
@@ -158,9 +160,7 @@ class XLACustomKernel:
             exportable: As for :meth:`def_kernel`.
         """
 
-        def build(
-            in_avals: Sequence[jax.core.ShapedArray], out_avals: Sequence[jax.core.ShapedArray], **params: Any
-        ) -> Callable[..., Any]:
+        def build(_: Avals, out_avals: Avals, **params: Any) -> Callable[..., Any]:
             results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
             return lambda *ins: jax.ffi.ffi_call(target, results)(*ins, **params)
 
@@ -172,10 +172,10 @@ class XLACustomKernel:
         Without a shape rule it also gets the declared types, as ``outs=``.
         """
 
-        def build(in_avals: Any, out_avals: Any, **params: Any) -> Callable[..., Any]:
+        def build(_: Avals, __: Avals, **params: Any) -> Callable[..., Any]:
             return functools.partial(function, **params)
 
-        self._reference = KernelEntry(REFERENCE, "any", build, exportable=True)
+        self._kernels.reference = KernelEntry(REFERENCE, "any", build, exportable=True)
 
     def def_jvp_rule(self, rule: Callable[..., Any]) -> None:
         """Define the derivative by one rule: ``rule(primals, tangents, **params) -> (outs, tangents_out)``.
@@ -183,19 +183,23 @@ class XLACustomKernel:
         Tangents may be symbolic zeros. Replaces rules given before.
         """
 
-        def jvp(primals: Sequence[Array], tangents: Sequence[Array], **params: Any) -> tuple[Any, Any]:
-            call: Call = params[PARAM]
+        def jvp(primals: Sequence[Array], tangents_in: Sequence[Array], **params: Any) -> tuple[Any, Any]:
+            call, where = params[PARAM], f"JVP rule of {self.name}"
             with inherit_backend(params):
-                outs, tangents_out = rule(tuple(primals), tuple(tangents), **visible(params))
-            return self._flat(call, outs, "JVP rule"), self._flat(call, tangents_out, "JVP rule")
+                result = rule(tuple(primals), tuple(tangents_in), **rule_params(params))
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise RuleOutputError(f"{where}: got {describe(result)}; expected a pair (outs, tangents_out)")
+            outs, tangents_out = (entries(where, part, call.tree) for part in result)
+            outs = [of_type(f"{where}, result {i}", o, t) for i, (o, t) in enumerate(zip(outs, call.outs, strict=True))]
+            return outs, tangents(where, tangents_out, outs)
 
-        self._jvp_rules = None
+        self._rule_count = None
         set_jvp(self.primitive, jvp)
 
     def def_jvp_rule2(self, *rules: JVPRule | None) -> None:
         """Define the derivative by one rule per input, as :func:`defjvp` does. Replaces rules given before."""
-        self._jvp_rules = rules
-        set_jvp(self.primitive, functools.partial(per_input_jvp, self.primitive, rules))
+        defjvp(self.primitive, *rules)
+        self._rule_count = len(rules)
 
     def def_transpose_rule(self, rule: Callable[..., Any]) -> None:
         """Define the transpose: ``rule(ct, *args, **params)`` gives one cotangent per argument.
@@ -206,14 +210,14 @@ class XLACustomKernel:
         """
 
         def transpose(cotangents: Sequence[Array], *args: Array, **params: Any) -> Sequence[Any]:
-            call: Call = params[PARAM]
+            call, where = params[PARAM], f"transpose rule of {self.name}"
             with inherit_backend(params):
-                result: Sequence[Any] = rule(call.pack(cotangents), *args, **visible(params))
-            if not isinstance(result, (tuple, list)) or len(result) != len(args):
-                raise RuleOutputError(
-                    f"transpose rule of {self.name}: got {describe(result)}; expected a tuple of {len(args)} entries, one per argument"
-                )
-            return result
+                result = rule(call.pack(cotangents), *args, **rule_params(params))
+            flat = entries(where, result, jax.tree.structure((0,) * len(args)))
+            return [
+                cotangent(f"{where}, argument {i}", ct, arg.aval) if isinstance(arg, UndefinedPrimal) else None
+                for i, (ct, arg) in enumerate(zip(flat, args, strict=True))
+            ]
 
         set_transpose(self.primitive, transpose)
 
@@ -225,11 +229,16 @@ class XLACustomKernel:
         """
 
         def batch(args: Sequence[Array], axes: Sequence[int | None], **params: Any) -> tuple[Any, Any]:
-            call: Call = params[PARAM]
+            call, where = params[PARAM], f"batching rule of {self.name}"
             size = next(arg.shape[axis] for arg, axis in zip(args, axes, strict=True) if axis is not None)
             with inherit_backend(params):
-                outs, out_axes = rule(size, tuple(args), tuple(axes), **visible(params))
-            return self._flat(call, outs, "batching rule"), self._flat(call, out_axes, "batching rule")
+                result = rule(size, tuple(args), tuple(axes), **rule_params(params))
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise RuleOutputError(f"{where}: got {describe(result)}; expected a pair (outs, out_axes)")
+            outs, out_axes = (entries(where, part, call.tree) for part in result)
+            lanes = enumerate(zip(outs, out_axes, call.outs, strict=True))
+            checked = [batched(f"{where}, result {i}", out, axis, size, lane) for i, (out, axis, lane) in lanes]
+            return [out for out, _ in checked], [axis for _, axis in checked]
 
         set_batching(self.primitive, batch)
 
@@ -237,75 +246,91 @@ class XLACustomKernel:
         """Batch by :func:`general_batching_rule`; operators do so from the start, unless told otherwise."""
 
         def batch(args: Sequence[Array], axes: Sequence[int | None], **params: Any) -> tuple[Any, Any]:
-            bind = functools.partial(self.primitive.bind, **params)
-            return general_batching_rule(bind, args, axes, chunk=chunk, independent=independent)
+            return general_batching_rule(self.primitive, args, axes, chunk=chunk, independent=independent, **params)
 
         set_batching(self.primitive, batch)
 
     def available_backends(self, platform: str) -> tuple[str, ...]:
         """The names of the backends with a kernel on ``platform``, in the order in which they are tried."""
-        names = [entry.backend for entry in self._entries if entry.runs_on(platform)]
-        return (*names, REFERENCE) if self._reference is not None else tuple(names)
+        return self._kernels.available(platform)
 
-    def _declared_outs(self, ins: Sequence[Array], outs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
-        """The types of the results, flattened, from ``outs`` and the shape rule."""
-        if self._shape_rule is None and outs is None:
-            raise ParameterError(f"{self.name} has no shape rule; pass outs=, a pytree of jax.ShapeDtypeStruct")
-        if self._shape_rule is None:
-            declared = outs
-        else:
-            declared = self._shape_rule(*map(jax.typeof, ins), **params)
-            if outs is not None and _types(outs) != _types(declared):
+    def _check_hashable(self, params: dict[str, Any]) -> None:
+        """Raise if a param cannot be hashed."""
+        for name, value in params.items():
+            try:
+                hash(value)
+            except TypeError:
+                raise ParameterError(
+                    f"{self.name}: param {name!r} is a {type(value).__name__}, which cannot be hashed; "
+                    "pass arrays as inputs and lists as tuples"
+                ) from None
+
+    def _declare(
+        self,
+        in_avals: tuple[jax.core.ShapedArray, ...],
+        outs: Types | None,
+        backend: str | None,
+        ambient: str | None,
+        wide: bool,
+        /,
+        **params: Any,
+    ) -> tuple[Call, bool]:
+        """The hidden param of one bind, and whether its operands can be bound as they are."""
+        del wide  # only a key of the cache: a shape rule may give other dtypes where 64-bit types are enabled
+        if PARAM in params:
+            raise ParameterError(f"{self.name}: the param name {PARAM!r} is reserved; choose another")
+        declared = outs
+        if self._shape_rule is not None:
+            declared = _types(self.name, self._shape_rule(*in_avals, **params))
+            if outs is not None and outs != declared:
                 raise OutputMismatchError(
-                    f"{self.name}: outs= says {describe_all(jax.tree.leaves(outs))}, the shape rule "
-                    f"{describe_all(jax.tree.leaves(declared))}; leave outs= out"
+                    f"{self.name}: outs= says {describe_all(outs[0])}, the shape rule {describe_all(declared[0])}; "
+                    "leave outs= out"
                 )
-        leaves, tree = jax.tree.flatten(declared)
-        return tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves), tree
+        if declared is None:
+            raise ParameterError(f"{self.name} has no shape rule; pass outs=, a pytree of jax.ShapeDtypeStruct")
+        asked = ambient if backend is None else backend
+        request = None if asked is None else Backend(asked, strict=backend is not None)
+        return Call(*declared, self._shape_rule is None, request), aligned(in_avals)
 
     def _abstract_eval(self, *avals: jax.core.ShapedArray, **params: Any) -> list[jax.core.ShapedArray]:
         call: Call = params[PARAM]
-        axes: frozenset[str] = frozenset().union(*map(varying_axes, avals))
-        return [with_varying_axes(jax.core.ShapedArray(o.shape, o.dtype), axes) for o in call.outs]
+        return [result_aval(out, avals) for out in call.outs]
 
     def _lower(
         self,
         platform: str,
-        in_avals: Sequence[jax.core.ShapedArray],
-        out_avals: Sequence[jax.core.ShapedArray],
+        in_avals: Avals,
+        out_avals: Avals,
         params: dict[str, Any],
     ) -> Callable[..., list[Array]]:
         """The function to compile for one bind: the chosen kernel, with its outputs checked."""
         call: Call = params[PARAM]
-        seen = visible(params)
-        entry = choose(
-            self.name, self._entries, self._reference, platform=platform, backend=call.backend, in_avals=in_avals, params=seen
-        )
-        run = entry.build(in_avals, out_avals, **seen)
+        entry = self._kernels.choose(platform, call.backend, in_avals, user_params(params))
+        seen = rule_params(params) if entry is self._kernels.reference else user_params(params)
 
         def checked(*ins: Array) -> list[Array]:
-            outs: list[Array] = jax.tree.leaves(run(*ins))
-            if [_type(o) for o in outs] != [_type(o) for o in call.outs]:
+            with inherit_backend(params):
+                outs = jax.tree.leaves(entry.build(in_avals, out_avals, **seen)(*ins))
+            arrays = [jnp.asarray(o) if isinstance(o, (bool, int, float, complex)) else o for o in outs]
+            if list(map(_type, arrays)) != list(map(_type, call.outs)):
                 raise OutputMismatchError(
-                    f"kernel {entry.backend!r} of {self.name}: got {describe_all(outs)}; declared {describe_all(call.outs)}"
+                    f"kernel {entry.backend!r} of {self.name}: got {describe_all(arrays)}; "
+                    f"expected {describe_all(call.outs)}, as declared; mend the kernel or the shape rule"
                 )
-            return outs
+            return arrays
 
         return checked
 
-    def _flat(self, call: Call, values: Any, what: str) -> list[Any]:
-        """The entries of a rule's result, one per output."""
-        if jax.tree_util.treedef_is_leaf(call.tree):
-            return [values]
-        try:
-            return call.tree.flatten_up_to(values)
-        except ValueError as error:
-            raise RuleOutputError(f"{what} of {self.name}: got {values!r}; expected the structure {call.tree}") from error
+
+def _type(value: Any) -> tuple[Any, Any]:
+    return getattr(value, "shape", None), getattr(value, "dtype", None)
 
 
-def _type(value: Any) -> tuple[tuple[int, ...], Any]:
-    return value.shape, value.dtype
-
-
-def _types(outs: Any) -> tuple[Any, list[Any]]:
-    return jax.tree.structure(outs), [_type(leaf) for leaf in jax.tree.leaves(outs)]
+def _types(operator: str, outs: Any) -> Types:
+    """Declared results, flattened to what can be compared and hashed."""
+    leaves, tree = jax.tree.flatten(outs)
+    for leaf in leaves:
+        if None in _type(leaf):
+            raise ParameterError(f"{operator}: declared result: got {leaf!r}; expected a jax.ShapeDtypeStruct")
+    return tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves), tree
