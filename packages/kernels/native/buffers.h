@@ -1,0 +1,103 @@
+// The operands of an operator as XLA hands them over: checked once, then read lane by lane.
+//
+// Each operand has leading batch axes that broadcast against each other's, as in a NumPy matrix product: an axis of length 1 serves
+// every lane. So any combination of batched and unbatched operands is one call, and nothing is copied.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "compressed.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace spikax {
+
+namespace ffi = xla::ffi;
+
+inline constexpr size_t kMaxAxes = 32;
+
+class Operand {
+ public:
+  explicit Operand(const ffi::AnyBuffer& buffer)
+      : data_(buffer.untyped_data()), dtype_(buffer.element_type()), dims_(buffer.dimensions()) {}
+
+  ffi::DataType dtype() const { return dtype_; }
+  size_t rank() const { return dims_.size(); }
+  int64_t axis(size_t i) const { return dims_[i]; }
+  // The elements of one lane.
+  int64_t size() const { return dims_[rank() - 1]; }
+
+  template <typename T>
+  T* At(int64_t offset) const {
+    return static_cast<T*>(data_) + offset;
+  }
+
+ private:
+  void* data_;
+  ffi::DataType dtype_;
+  ffi::AnyBuffer::Dimensions dims_;
+};
+
+// The lanes of a call: the product of the broadcast batch axes.
+class Lanes {
+ public:
+  ffi::Error Init(std::initializer_list<const Operand*> operands) {
+    const size_t rank = (*operands.begin())->rank();
+    if (rank < 1 || rank > kMaxAxes + 1) return ffi::Error::InvalidArgument("operands need 1 to 33 axes");
+    axes_ = rank - 1;
+    std::fill_n(length_, axes_, 1);
+    for (const Operand* operand : operands) {
+      if (operand->rank() != rank) return ffi::Error::InvalidArgument("operands differ in their number of batch axes");
+      for (size_t i = 0; i < axes_; ++i) {
+        if (operand->axis(i) == 1 || operand->axis(i) == length_[i]) continue;
+        if (length_[i] != 1) return ffi::Error::InvalidArgument("batch axes do not broadcast");
+        length_[i] = operand->axis(i);
+      }
+    }
+    for (size_t i = 0; i < axes_; ++i) count_ *= length_[i];
+    return ffi::Error::Success();
+  }
+
+  int64_t count() const { return count_; }
+
+  // The lanes that `operand` has data of its own for.
+  int64_t CountIn(const Operand& operand) const {
+    int64_t count = 1;
+    for (size_t i = 0; i < axes_; ++i) count *= operand.axis(i);
+    return count;
+  }
+
+  // Where the elements of `operand` for `lane` begin.
+  int64_t Offset(const Operand& operand, int64_t lane) const {
+    int64_t offset = 0, stride = operand.size();
+    for (size_t i = axes_; i-- > 0;) {
+      if (operand.axis(i) != 1) offset += lane % length_[i] * stride;
+      lane /= length_[i];
+      stride *= operand.axis(i);
+    }
+    return offset;
+  }
+
+ private:
+  size_t axes_ = 0;
+  int64_t length_[kMaxAxes] = {};
+  int64_t count_ = 1;
+};
+
+// The matrix that belongs to a lane.
+template <typename I>
+Compressed<I> MatrixAt(const Lanes& lanes, const Operand& indices, const Operand& indptr, int64_t cols, int64_t lane) {
+  const bool wide = indptr.dtype() == ffi::S64;
+  const int64_t pointers = lanes.Offset(indptr, lane);
+  const void* begin = wide ? static_cast<const void*>(indptr.At<int64_t>(pointers)) : indptr.At<int32_t>(pointers);
+  return {begin, wide, indices.At<I>(lanes.Offset(indices, lane)), indptr.size() - 1, cols, indices.size()};
+}
+
+// What every operator asks of the arrays of a matrix with `rows` rows.
+inline ffi::Error CheckMatrix(const Operand& indptr, int64_t rows) {
+  if (indptr.dtype() != ffi::S32 && indptr.dtype() != ffi::S64) return ffi::Error::InvalidArgument("indptr must be int32 or int64");
+  if (indptr.size() != rows + 1) return ffi::Error::InvalidArgument("indptr must be one longer than the matrix has rows");
+  return ffi::Error::Success();
+}
+
+}  // namespace spikax

@@ -1,0 +1,114 @@
+"""``BinaryArray``: numbers marked as binary events, where being active is all that counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Operand = Any
+
+
+def _plain(other: Operand) -> Operand:
+    return other.value if isinstance(other, BinaryArray) else other
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[BinaryArray, Operand], jax.Array]:
+    def method(self: BinaryArray, other: Operand) -> jax.Array:
+        result: jax.Array = function(self.value, _plain(other))
+        return result
+
+    return method
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[BinaryArray, Operand], jax.Array]:
+    def method(self: BinaryArray, other: Operand) -> jax.Array:
+        result: jax.Array = function(_plain(other), self.value)
+        return result
+
+    return method
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class BinaryArray:
+    """An array whose active (nonzero) entries are binary events: each contributes a weight ``w``, whatever its value.
+
+    It keeps the values, so that a gradient can flow through them: the derivative of a product with respect to them is
+    the straight-through one. Arithmetic and comparisons give plain arrays; indexing, ``reshape`` and ``T`` keep the
+    class. It does not turn into an array by itself, since ``array @ it`` would then be a dense product of the values.
+
+    Args:
+        value: Events of any real dtype and any shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from spikax_kernels import CSR, BinaryArray
+        >>> A = CSR.from_dense(jnp.array([[1.0, 2.0], [4.0, 0.0]]))
+        >>> BinaryArray(jnp.array([0.5, 3.0])) @ A
+        Array([5., 2.], dtype=float32)
+    """
+
+    value: jax.Array
+
+    # NumPy would otherwise take `numpy @ it` and `numpy * it` apart element by element.
+    __array_ufunc__ = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.value.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return self.value.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.value.dtype
+
+    @property
+    def T(self) -> BinaryArray:  # noqa: N802  (NumPy's name)
+        """The transpose."""
+        return BinaryArray(self.value.T)
+
+    def __getitem__(self, index: Any) -> BinaryArray:
+        return BinaryArray(self.value[index])
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def reshape(self, *shape: Any) -> BinaryArray:
+        """The same events in another shape."""
+        return BinaryArray(self.value.reshape(*shape))
+
+    __add__, __radd__ = _binary(operator.add), _reflected(operator.add)
+    __sub__, __rsub__ = _binary(operator.sub), _reflected(operator.sub)
+    __mul__, __rmul__ = _binary(operator.mul), _reflected(operator.mul)
+    __truediv__, __rtruediv__ = _binary(operator.truediv), _reflected(operator.truediv)
+    __floordiv__, __rfloordiv__ = _binary(operator.floordiv), _reflected(operator.floordiv)
+    __mod__, __rmod__ = _binary(operator.mod), _reflected(operator.mod)
+    __pow__, __rpow__ = _binary(operator.pow), _reflected(operator.pow)
+    __lt__, __le__ = _binary(operator.lt), _binary(operator.le)
+    __gt__, __ge__ = _binary(operator.gt), _binary(operator.ge)
+    __eq__ = _binary(operator.eq)  # type: ignore[assignment]  # elementwise, as for any array
+    __ne__ = _binary(operator.ne)  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as for any array
+
+    def __neg__(self) -> jax.Array:
+        return -self.value
+
+    def __abs__(self) -> jax.Array:
+        return jnp.abs(self.value)

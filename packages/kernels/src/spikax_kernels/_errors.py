@@ -1,0 +1,25 @@
+"""Every error this package raises: one class per cause, each also the builtin that fits it."""
+
+from __future__ import annotations
+
+from spikax_core import SpikaxError
+
+
+class NativeLibraryError(SpikaxError, ImportError):
+    """The library of CPU kernels is missing, or was built for a newer XLA than the jaxlib that is installed."""
+
+
+class ShapeError(SpikaxError, ValueError):
+    """Arrays whose shapes do not fit each other."""
+
+
+class DTypeError(SpikaxError, TypeError):
+    """An array of a dtype that the operation does not take."""
+
+
+class StructureError(SpikaxError, ValueError):
+    """Sparse structure that does not describe a matrix: an index out of range, or row pointers that decrease."""
+
+
+class MissingExtraError(SpikaxError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

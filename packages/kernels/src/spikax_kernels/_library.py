@@ -1,0 +1,57 @@
+"""The native library: found, checked against the running jaxlib, and only then registered with XLA."""
+
+from __future__ import annotations
+
+import ctypes
+import pathlib
+import re
+
+import jax
+import jaxlib
+
+from ._errors import NativeLibraryError
+
+HANDLERS = ("spikax_scatter_cpu", "spikax_gather_cpu", "spikax_sddmm_cpu")
+"""The CPU handlers; each is registered with XLA under its own name, which is stable across versions."""
+
+_API = re.compile(rb"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)")
+
+
+def register() -> None:
+    """Load the library and register its handlers.
+
+    Raises:
+        NativeLibraryError: There is no library, or its FFI API is newer than the running jaxlib's. Nothing has been
+            registered then: a handler that the runtime rejects would keep JAX's CPU backend from starting.
+    """
+    library = _load()
+    built = (library.spikax_kernels_ffi_api_major(), library.spikax_kernels_ffi_api_minor())
+    running = running_api_version()
+    if built[0] != running[0] or built[1] > running[1]:
+        raise NativeLibraryError(
+            f"spikax-kernels was built for XLA FFI API {built[0]}.{built[1]}, but jaxlib {jaxlib.__version__} has "
+            f"{running[0]}.{running[1]}; upgrade JAX: pip install -U 'jax>=0.9'"
+        )
+    for name in HANDLERS:
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+
+
+def running_api_version() -> tuple[int, int]:
+    """The (major, minor) version of the FFI API that the installed jaxlib speaks, as its own headers say."""
+    header = pathlib.Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    found = {name: int(number) for name, number in _API.findall(header.read_bytes())}
+    return found[b"MAJOR"], found[b"MINOR"]
+
+
+def _load() -> ctypes.CDLL:
+    folder = pathlib.Path(__file__).parent / "_native"
+    # The platform decides the suffix: .so on Linux, .dylib on macOS.
+    paths = sorted(folder.glob("libspikax_kernels.*"))
+    if not paths:
+        raise NativeLibraryError(
+            f"no native library in {folder}; install the package (a wheel, or `pip install packages/kernels` in a checkout)"
+        )
+    try:
+        return ctypes.CDLL(str(paths[0]))
+    except OSError as error:
+        raise NativeLibraryError(f"cannot load {paths[0]}: {error}; reinstall spikax-kernels for this platform") from error

@@ -1,0 +1,1 @@
+"""Sparse formats: frozen pytrees that call the operators."""

@@ -1,0 +1,38 @@
+"""Batching by broadcasting: leading axes of the operands are lanes, and a lane axis of length 1 serves them all.
+
+So ``vmap`` over any subset of the operands is one native call that copies nothing: it puts one more axis in front of
+each operand, of length 1 where that operand is not batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikax_kernels._errors import ShapeError
+
+
+def lead(args: Sequence[jax.Array], axes: Sequence[int | None]) -> list[jax.Array]:
+    """Each operand with one more axis in front: its batch axis, or one of length 1."""
+    return [arg[None] if axis is None else jnp.moveaxis(arg, axis, 0) for arg, axis in zip(args, axes, strict=True)]
+
+
+def lane_shape(*operands: Any) -> tuple[int, ...]:
+    """The lane axes of a result: those of all operands, broadcast."""
+    shapes = [operand.shape[:-1] for operand in operands]
+    if len({len(shape) for shape in shapes}) != 1:
+        raise ShapeError(f"got operands with lane axes {shapes}; expected the same number of axes in each")
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"got operands with lane axes {shapes}; expected lengths that are equal or 1") from None
+
+
+def fit(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """``x`` summed over the lanes that ``shape`` shares and repeated over those that ``x`` shares: transposed broadcasting."""
+    axes = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want == 1)
+    return jnp.broadcast_to(x.sum(axes, keepdims=True) if axes else x, shape)

@@ -1,0 +1,33 @@
+"""What the CPU kernels of all operators have in common: the dtypes they take, and how they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+WEIGHTS = ("float32", "float64")
+INDICES = ("int32", "int64")
+
+
+def supports(dtype: Any, *indices: Any) -> bool | str:
+    """``True`` if kernels are compiled for these dtypes, else why not."""
+    if str(dtype) not in WEIGHTS:
+        return f"weights are {dtype}; it is compiled for {' and '.join(WEIGHTS)}"
+    for array in indices:
+        if str(array.dtype) not in INDICES:
+            return f"indices are {array.dtype}; it is compiled for {' and '.join(INDICES)}"
+    return True
+
+
+def as_events(x: jax.Array, binary: bool) -> jax.Array:
+    """``x`` as kernels take it: bool if only being active counts."""
+    return x != 0 if binary and x.dtype != jnp.bool_ else x
+
+
+def call(target: str, out_avals: Sequence[Any]) -> Callable[..., Any]:
+    """The FFI call to ``target``, as a function of its operands."""
+    (out,) = out_avals
+    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(out.shape, out.dtype))

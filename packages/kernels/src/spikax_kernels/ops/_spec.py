@@ -1,0 +1,106 @@
+"""Named argument shapes: what a row of an operator's ``specs.py`` says, and how it becomes arrays.
+
+One table per operator feeds its tests and its benchmarks, so that a case added once is checked and timed everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A matrix and the events that meet it.
+
+    Attributes:
+        name: What the case is called in tests and benchmarks.
+        rows: The number of rows.
+        cols: The number of columns.
+        fan_out: The mean number of entries in a row.
+        rate: The fraction of events that are active.
+        homogeneous: Whether all entries share one weight.
+        events: ``"bool"``, ``"binary"`` (numbers of which only being active counts) or ``"valued"``.
+        lanes: The batch axes of the events; the matrix is not batched.
+        dtype: The dtype of the weights.
+        index: The dtype of the structure.
+        tags: ``"test"`` where a dense product can check it, ``"bench"`` where its speed is of interest.
+    """
+
+    name: str
+    rows: int
+    cols: int
+    fan_out: float
+    rate: float = 0.1
+    homogeneous: bool = False
+    events: Literal["bool", "binary", "valued"] = "bool"
+    lanes: tuple[int, ...] = ()
+    dtype: str = "float32"
+    index: str = "int32"
+    tags: frozenset[str] = frozenset({"test"})
+
+    def matrix(self, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """``(data, indices, indptr)`` with rows of Poisson length, unsorted, in which a column may come twice."""
+        lengths = rng.poisson(self.fan_out, self.rows) if self.cols else np.zeros(self.rows, int)
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.index)
+        indices = rng.integers(0, max(self.cols, 1), indptr[-1]).astype(self.index)
+        data = rng.normal(size=1 if self.homogeneous else indptr[-1]).astype(self.dtype)
+        return self._leading(data), self._leading(indices), self._leading(indptr)
+
+    def vector(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Events ``[*lanes, size]``."""
+        active = rng.random((*self.lanes, size)) < self.rate
+        if self.events == "bool":
+            return active
+        return np.where(active, rng.normal(size=active.shape), 0).astype(self.dtype)
+
+    @property
+    def binary(self) -> bool:
+        """Whether only being active counts."""
+        return self.events != "valued"
+
+    def _leading(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return array.reshape((1,) * len(self.lanes) + array.shape)
+
+
+BENCH = frozenset({"bench"})
+BOTH = frozenset({"test", "bench"})
+
+PRODUCTS = (
+    # Edges: nothing there, nothing active, everything active.
+    Spec("no rows", 0, 7, 3.0),
+    Spec("no columns", 7, 0, 3.0),
+    Spec("no entries", 7, 5, 0.0),
+    Spec("one by one", 1, 1, 1.0, rate=1.0),
+    Spec("silent", 40, 30, 5.0, rate=0.0),
+    Spec("all active", 40, 30, 5.0, rate=1.0),
+    # Every kind of event, weight and dtype, at sizes that are no multiple of a vector or of a block of events.
+    *(
+        Spec(f"{events}, {'homogeneous' if one else 'per entry'}, {dtype}, {index}", 301, 97, 11.0, 0.2, one, events,
+             dtype=dtype, index=index)
+        for events in ("bool", "binary", "valued")
+        for one in (True, False)
+        for dtype in ("float32", "float64")
+        for index in ("int32", "int64")
+    ),
+    # Half precision has no native kernel and runs the reference.
+    Spec("half precision", 60, 40, 5.0, dtype="float16"),
+    Spec("batch", 301, 97, 11.0, 0.2, lanes=(5,)),
+    Spec("batch of batches, valued", 60, 40, 5.0, 0.3, events="valued", lanes=(2, 3)),
+    Spec("empty batch", 60, 40, 5.0, lanes=(0,)),
+    # Enough work for several threads.
+    Spec("threads, narrow", 5_000, 400, 100.0, 0.5),
+    Spec("threads, batch", 2_000, 3_000, 20.0, 0.1, True, lanes=(16,)),
+    # One step of a network: n neurons that send to k others and fire at 20 Hz, 0.1 ms long (0.2 %), or in synchrony.
+    Spec("network, 4 k x 80", 4_000, 4_000, 80.0, 0.002, True, tags=BOTH),
+    Spec("network, 4 k x 80, silent", 4_000, 4_000, 80.0, 0.0, True, tags=BENCH),
+    Spec("network, 20 k x 1000", 20_000, 20_000, 1_000.0, 0.001, True, tags=BENCH),
+    Spec("network, 20 k x 1000, per entry", 20_000, 20_000, 1_000.0, 0.001, tags=BENCH),
+    Spec("network, 20 k x 1000, synchrony", 20_000, 20_000, 1_000.0, 0.05, tags=BENCH),
+    Spec("network, 40 k x 80", 40_000, 40_000, 80.0, 0.002, True, tags=BENCH),
+    Spec("network, 1 M x 20", 1_000_000, 1_000_000, 20.0, 0.01, True, tags=BENCH),
+    Spec("network, 4 k x 80, batch of 32", 4_000, 4_000, 80.0, 0.002, lanes=(32,), tags=BENCH),
+)  # fmt: skip
+"""The table of the products of a matrix with events."""

@@ -1,0 +1,1 @@
+"""The operator ``gather``; see ``op.py``."""

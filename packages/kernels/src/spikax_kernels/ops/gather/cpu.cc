@@ -1,0 +1,88 @@
+// y[r] = sum of data[k] * x[c] over the entries k, in row r and column c: each row collects from the events it points at.
+#include "buffers.h"
+#include "compressed.h"
+#include "dtypes.h"
+#include "events.h"
+#include "parallel.h"
+
+namespace spikax {
+namespace {
+
+// The rows of one task: enough that handing it over pays, few enough that threads finish together.
+constexpr int64_t kRows = 256;
+
+// One vector. kHomogeneous: data holds one weight for all entries.
+template <bool kHomogeneous, typename T, typename I, typename X>
+struct Gather {
+  const T* data;
+  Compressed<I> matrix;
+  const X* x;
+  T* y;
+
+  T Entry(int64_t k) const {
+    const I column = matrix.indices[k];
+    if (!matrix.Inside(column) || !IsActive(x[column])) return T(0);
+    return data[kHomogeneous ? 0 : k] * Value<T>(x[column]);
+  }
+
+  void Run(Range rows) const {
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+      const int64_t end = matrix.End(i);
+      int64_t k = matrix.Begin(i);
+      // Four sums at a time, since each addition has to wait for the one before it.
+      T sum[4] = {};
+      for (; k + 4 <= end; k += 4) {
+        for (int j = 0; j < 4; ++j) sum[j] += Entry(k + j);
+      }
+      for (; k < end; ++k) sum[0] += Entry(k);
+      y[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+  }
+};
+
+ffi::Error GatherCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyBuffer indices_buffer, ffi::AnyBuffer indptr_buffer,
+                     ffi::AnyBuffer x_buffer, ffi::Result<ffi::AnyBuffer> y_buffer) {
+  const Operand data(data_buffer), indices(indices_buffer), indptr(indptr_buffer), x(x_buffer), y(*y_buffer);
+  Lanes lanes;
+  if (ffi::Error error = lanes.Init({&y, &data, &indices, &indptr, &x}); error.failure()) return error;
+  if (ffi::Error error = CheckMatrix(indptr, y.size()); error.failure()) return error;
+  if (data.size() != 1 && data.size() != indices.size())
+    return ffi::Error::InvalidArgument("data must hold one weight, or one for each entry of indices");
+  if (y.dtype() != data.dtype() || lanes.CountIn(y) != lanes.count())
+    return ffi::Error::InvalidArgument("the result must have the dtype of data and the batch axes of all operands");
+
+  return Dispatch(data.dtype(), indices.dtype(), x.dtype(), [&](auto weight, auto index, auto event) {
+    using T = typename decltype(weight)::type;
+    using I = typename decltype(index)::type;
+    using X = typename decltype(event)::type;
+    const auto run = [&](auto homogeneous) {
+      // A task is a block of rows of one lane.
+      const int64_t blocks = (y.size() + kRows - 1) / kRows, all = lanes.count() * blocks;
+      const int64_t tasks = lanes.count() * (y.size() + indices.size()) < kInlineWork ? 1 : all;
+      ParallelFor(pool, tasks, [&](int64_t task) {
+        const Range mine = Slice(all, task, tasks);
+        for (int64_t block = mine.begin; block < mine.end; ++block) {
+          const int64_t lane = block / blocks, first = block % blocks * kRows;
+          const Gather<homogeneous.value, T, I, X> kernel{data.At<T>(lanes.Offset(data, lane)),
+                                                          MatrixAt<I>(lanes, indices, indptr, x.size(), lane),
+                                                          x.At<X>(lanes.Offset(x, lane)), y.At<T>(lanes.Offset(y, lane))};
+          kernel.Run({first, std::min(first + kRows, y.size())});
+        }
+      });
+    };
+    data.size() == 1 ? run(std::true_type{}) : run(std::false_type{});
+    return ffi::Error::Success();
+  });
+}
+
+}  // namespace
+}  // namespace spikax
+
+SPIKAX_HANDLER(spikax_gather_cpu, spikax::GatherCpu,
+               xla::ffi::Ffi::Bind()
+                   .Ctx<xla::ffi::ThreadPool>()
+                   .Arg<xla::ffi::AnyBuffer>()    // data     [..., 1 or entries]
+                   .Arg<xla::ffi::AnyBuffer>()    // indices  [..., entries]
+                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1]
+                   .Arg<xla::ffi::AnyBuffer>()    // x        [..., cols]
+                   .Ret<xla::ffi::AnyBuffer>());  // y        [..., rows]

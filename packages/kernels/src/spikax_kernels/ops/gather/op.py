@@ -1,0 +1,110 @@
+"""``gather``: each row collects from the events it points at. It is ``A @ x`` for a matrix compressed by rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from spikax_core import XLACustomKernel
+
+from spikax_kernels._compat import is_undefined
+from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops.gather.reference import reference
+from spikax_kernels.ops.scatter import op as scatter_op
+from spikax_kernels.ops.sddmm import op as sddmm_op
+
+kernel = XLACustomKernel("spikax_gather", reference=reference)
+
+
+def gather(
+    data: jax.Array,
+    indices: jax.Array,
+    indptr: jax.Array,
+    x: jax.Array,
+    *,
+    binary: bool = False,
+    backend: str | None = None,
+) -> jax.Array:
+    """Let each row of a compressed matrix collect from the events in its columns.
+
+    ``y[r]`` is the sum of ``data[k] * x[c]`` over the entries ``k``, in row ``r`` and column ``c``, whose event is
+    active (``x[c] != 0``). Leading axes of the operands are lanes and broadcast. An entry whose column is out of range
+    is dropped.
+
+    Args:
+        data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
+        indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        x: Events, ``[..., cols]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
+        binary: Whether an active event counts as 1, whatever its value; always so for bool.
+        backend: The backend to run on, see ``spikax_core.use_backend``.
+
+    Returns:
+        ``[..., rows]`` in the dtype of ``data``.
+
+    Raises:
+        ShapeError: Lengths do not fit, or lane axes do not broadcast.
+        DTypeError: Valued events of another dtype than the weights, or indices that are no integers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from spikax_kernels.ops.gather.op import gather
+        >>> data, indices, indptr = jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
+        >>> gather(data, indices, indptr, jnp.array([1.0, 10.0, 100.0]))
+        Array([201.,  40.], dtype=float32)
+    """
+    y: jax.Array = kernel(data, indices, indptr, x, binary=binary or x.dtype == jnp.bool_, backend=backend)
+    return y
+
+
+def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.ShapeDtypeStruct:
+    lanes, rows = _lanes.lane_shape(data, indices, indptr, x), indptr.shape[-1] - 1
+    _check.check_matrix(indices, indptr, rows=rows, data=data)
+    _check.check_events("x", x, data.dtype, binary)
+    return jax.ShapeDtypeStruct((*lanes, rows), data.dtype)
+
+
+def _build(in_avals: Any, out_avals: Sequence[Any], *, binary: bool) -> Callable[..., Any]:
+    call = _native.call("spikax_gather_cpu", out_avals)
+    return lambda data, indices, indptr, x: call(data, indices, indptr, _native.as_events(x, binary))
+
+
+def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
+    data, indices, indptr, _x = in_avals
+    return _native.supports(data.dtype, indices, indptr)
+
+
+def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
+    return gather(t, indices, indptr, x, binary=binary)
+
+
+def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
+    # Straight through: the tangent of a binary product is the valued product.
+    return gather(data, indices, indptr, t.astype(data.dtype))
+
+
+def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> tuple[Any, ...]:
+    if not is_undefined(data):
+        ct_x = scatter_op.scatter(data, indices, indptr, ct, cols=x.aval.shape[-1])
+        return None, None, None, _lanes.fit(ct_x, x.aval.shape)
+    shape = data.aval.shape
+    if shape[-1] == indices.shape[-1]:
+        ct_data = sddmm_op.sddmm(ct, x, indices, indptr, dtype=ct.dtype, lanes=shape[:-1], binary=(False, binary))
+    else:
+        # One weight for all entries: its cotangent is that of the product with weight 1.
+        unit = gather(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, binary=binary)
+        ct_data = _lanes.fit((unit * ct).sum(-1, keepdims=True), shape)
+    return ct_data, None, None, None
+
+
+def _batch(size: int, args: Any, axes: Any, *, binary: bool) -> tuple[jax.Array, int]:
+    return gather(*_lanes.lead(args, axes), binary=binary), 0
+
+
+kernel.def_shape_rule(_shape)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_jvp_rule2(_jvp_data, None, None, _jvp_x)
+kernel.def_transpose_rule(_transpose)
+kernel.def_batching_rule(_batch)

@@ -1,0 +1,22 @@
+"""The specification of ``gather``."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from spikax_kernels.ops._reference import accumulator, add_at, contribution, rows_of, take
+
+
+def reference(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, binary: bool) -> jax.Array:
+    """``y[r] = sum of data[k] * x[c]`` over the entries ``k`` (row ``r``, column ``c``) whose event ``x[c]`` is active."""
+
+    @functools.partial(jnp.vectorize, signature="(d),(k),(p),(c)->(r)")
+    def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
+        values = contribution(data, take(x, indices), binary)
+        rows = rows_of(indptr, indices.shape[0])
+        return add_at(indptr.shape[0] - 1, rows, values.astype(accumulator(data.dtype))).astype(data.dtype)
+
+    return lane(data, indices, indptr, x)

@@ -1,0 +1,1 @@
+"""The operator ``scatter``; see ``op.py``."""

@@ -1,0 +1,112 @@
+"""``scatter``: the rows of active events, added up. It is ``spikes @ A`` for a matrix compressed by rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from spikax_core import XLACustomKernel
+
+from spikax_kernels._compat import is_undefined
+from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops.gather import op as gather_op
+from spikax_kernels.ops.scatter.reference import reference
+from spikax_kernels.ops.sddmm import op as sddmm_op
+
+kernel = XLACustomKernel("spikax_scatter", reference=reference)
+
+
+def scatter(
+    data: jax.Array,
+    indices: jax.Array,
+    indptr: jax.Array,
+    x: jax.Array,
+    *,
+    cols: int,
+    binary: bool = False,
+    backend: str | None = None,
+) -> jax.Array:
+    """Add up the rows of a compressed matrix that have an event.
+
+    ``y[c]`` is the sum of ``data[k] * x[r]`` over the entries ``k``, in row ``r`` and column ``c``, whose event is
+    active (``x[r] != 0``). Leading axes of the operands are lanes and broadcast. An entry whose column is out of range
+    is dropped.
+
+    Args:
+        data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
+        indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        x: Events, ``[..., rows]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
+        cols: The number of columns.
+        binary: Whether an active event counts as 1, whatever its value; always so for bool.
+        backend: The backend to run on, see ``spikax_core.use_backend``.
+
+    Returns:
+        ``[..., cols]`` in the dtype of ``data``.
+
+    Raises:
+        ShapeError: Lengths do not fit, or lane axes do not broadcast.
+        DTypeError: Valued events of another dtype than the weights, or indices that are no integers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from spikax_kernels.ops.scatter.op import scatter
+        >>> data, indices, indptr = jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
+        >>> scatter(data, indices, indptr, jnp.array([True, False]), cols=3)
+        Array([1., 0., 2.], dtype=float32)
+    """
+    binary = binary or x.dtype == jnp.bool_
+    y: jax.Array = kernel(data, indices, indptr, x, cols=cols, binary=binary, backend=backend)
+    return y
+
+
+def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.ShapeDtypeStruct:
+    lanes = _lanes.lane_shape(data, indices, indptr, x)
+    _check.check_matrix(indices, indptr, rows=x.shape[-1], data=data)
+    _check.check_events("x", x, data.dtype, binary)
+    return jax.ShapeDtypeStruct((*lanes, cols), data.dtype)
+
+
+def _build(in_avals: Any, out_avals: Sequence[Any], *, cols: int, binary: bool) -> Callable[..., Any]:
+    call = _native.call("spikax_scatter_cpu", out_avals)
+    return lambda data, indices, indptr, x: call(data, indices, indptr, _native.as_events(x, binary))
+
+
+def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
+    data, indices, indptr, _x = in_avals
+    return _native.supports(data.dtype, indices, indptr)
+
+
+def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.Array:
+    return scatter(t, indices, indptr, x, cols=cols, binary=binary)
+
+
+def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.Array:
+    # Straight through: the tangent of a binary product is the valued product.
+    return scatter(data, indices, indptr, t.astype(data.dtype), cols=cols)
+
+
+def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> tuple[Any, ...]:
+    if not is_undefined(data):
+        return None, None, None, _lanes.fit(gather_op.gather(data, indices, indptr, ct), x.aval.shape)
+    shape = data.aval.shape
+    if shape[-1] == indices.shape[-1]:
+        ct_data = sddmm_op.sddmm(x, ct, indices, indptr, dtype=ct.dtype, lanes=shape[:-1], binary=(binary, False))
+    else:
+        # One weight for all entries: its cotangent is that of the product with weight 1.
+        unit = scatter(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, cols=cols, binary=binary)
+        ct_data = _lanes.fit((unit * ct).sum(-1, keepdims=True), shape)
+    return ct_data, None, None, None
+
+
+def _batch(size: int, args: Any, axes: Any, *, cols: int, binary: bool) -> tuple[jax.Array, int]:
+    return scatter(*_lanes.lead(args, axes), cols=cols, binary=binary), 0
+
+
+kernel.def_shape_rule(_shape)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_jvp_rule2(_jvp_data, None, None, _jvp_x)
+kernel.def_transpose_rule(_transpose)
+kernel.def_batching_rule(_batch)

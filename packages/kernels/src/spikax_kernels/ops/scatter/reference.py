@@ -1,0 +1,24 @@
+"""The specification of ``scatter``."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from spikax_kernels.ops._reference import accumulator, add_at, contribution, rows_of, take
+
+
+def reference(
+    data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, cols: int, binary: bool
+) -> jax.Array:
+    """``y[c] = sum of data[k] * x[r]`` over the entries ``k`` (row ``r``, column ``c``) whose event ``x[r]`` is active."""
+
+    @functools.partial(jnp.vectorize, signature="(d),(k),(p),(r)->(c)")
+    def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
+        events = take(x, rows_of(indptr, indices.shape[0]))
+        values = contribution(data, events, binary)
+        return add_at(cols, indices, values.astype(accumulator(data.dtype))).astype(data.dtype)
+
+    return lane(data, indices, indptr, x)

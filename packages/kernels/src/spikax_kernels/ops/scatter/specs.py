@@ -1,0 +1,17 @@
+"""The named argument shapes of ``scatter``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spikax_kernels.ops._spec import PRODUCTS, Spec
+
+SPECS = PRODUCTS
+
+
+def arguments(spec: Spec, seed: int = 0) -> tuple[tuple[np.ndarray[Any, Any], ...], dict[str, Any]]:
+    """The operands and the params of the call that ``spec`` names."""
+    rng = np.random.default_rng(seed)
+    return (*spec.matrix(rng), spec.vector(spec.rows, rng)), {"cols": spec.cols, "binary": spec.binary}

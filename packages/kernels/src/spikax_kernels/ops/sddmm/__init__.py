@@ -1,0 +1,1 @@
+"""The operator ``sddmm``; see ``op.py``."""

@@ -1,0 +1,88 @@
+// z[k] = y[r] * x[c] for the entry k, in row r and column c: the outer product of two vectors, where the matrix has entries.
+#include "buffers.h"
+#include "compressed.h"
+#include "dtypes.h"
+#include "events.h"
+#include "parallel.h"
+
+namespace spikax {
+namespace {
+
+// The entries of one task.
+constexpr int64_t kEntries = 16384;
+
+// One pair of vectors.
+template <typename T, typename I, typename Y, typename X>
+struct Sddmm {
+  Compressed<I> matrix;
+  const Y* y;
+  const X* x;
+  T* z;
+
+  // Adds to the entries in `mine` and to no other, so tasks never meet, whatever indptr holds.
+  void Add(Range mine) const {
+    for (int64_t i = matrix.RowOf(mine.begin); i < matrix.rows && matrix.Begin(i) < mine.end; ++i) {
+      if (!IsActive(y[i])) continue;
+      const T row = Value<T>(y[i]);
+      const int64_t end = std::min(matrix.End(i), mine.end);
+      for (int64_t k = std::max(matrix.Begin(i), mine.begin); k < end; ++k) {
+        const I column = matrix.indices[k];
+        if (matrix.Inside(column) && IsActive(x[column])) z[k] += row * Value<T>(x[column]);
+      }
+    }
+  }
+};
+
+ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffer x_buffer, ffi::AnyBuffer indices_buffer,
+                    ffi::AnyBuffer indptr_buffer, ffi::Result<ffi::AnyBuffer> z_buffer) {
+  const Operand y(y_buffer), x(x_buffer), indices(indices_buffer), indptr(indptr_buffer), z(*z_buffer);
+  Lanes lanes;
+  if (ffi::Error error = lanes.Init({&z, &y, &x, &indices, &indptr}); error.failure()) return error;
+  if (ffi::Error error = CheckMatrix(indptr, y.size()); error.failure()) return error;
+  if (z.size() != indices.size()) return ffi::Error::InvalidArgument("the result must have one value for each entry of indices");
+
+  const int64_t count = lanes.count(), entries = z.size(), results = lanes.CountIn(z);
+  const bool summed = results != count;  // over the batch axes that the result lacks
+  return Dispatch(z.dtype(), indices.dtype(), x.dtype(), [&](auto weight, auto index, auto column_event) {
+    using T = typename decltype(weight)::type;
+    using I = typename decltype(index)::type;
+    using X = typename decltype(column_event)::type;
+    return VisitEvents<T>(y.dtype(), [&](auto row_event) {
+      using Y = typename decltype(row_event)::type;
+      std::fill_n(z.At<T>(0), results * entries, T(0));
+      const auto add = [&](int64_t lane, Range mine) {
+        Sddmm<T, I, Y, X>{MatrixAt<I>(lanes, indices, indptr, x.size(), lane), y.At<Y>(lanes.Offset(y, lane)),
+                          x.At<X>(lanes.Offset(x, lane)), z.At<T>(lanes.Offset(z, lane))}
+            .Add(mine);
+      };
+      // A task is a block of entries, of one lane or, where lanes are summed, of all of them in order.
+      const int64_t blocks = (entries + kEntries - 1) / kEntries, all = summed ? blocks : count * blocks;
+      const int64_t tasks = count * entries < kInlineWork ? std::min<int64_t>(all, 1) : all;
+      ParallelFor(pool, tasks, [&](int64_t task) {
+        const Range tasks_blocks = Slice(all, task, tasks);
+        for (int64_t i = tasks_blocks.begin; i < tasks_blocks.end; ++i) {
+          const int64_t first = i % blocks * kEntries;
+          const Range mine{first, std::min(first + kEntries, entries)};
+          if (!summed) {
+            add(i / blocks, mine);
+          } else {
+            for (int64_t lane = 0; lane < count; ++lane) add(lane, mine);
+          }
+        }
+      });
+      return ffi::Error::Success();
+    });
+  });
+}
+
+}  // namespace
+}  // namespace spikax
+
+SPIKAX_HANDLER(spikax_sddmm_cpu, spikax::SddmmCpu,
+               xla::ffi::Ffi::Bind()
+                   .Ctx<xla::ffi::ThreadPool>()
+                   .Arg<xla::ffi::AnyBuffer>()    // y        [..., rows]
+                   .Arg<xla::ffi::AnyBuffer>()    // x        [..., cols]
+                   .Arg<xla::ffi::AnyBuffer>()    // indices  [..., entries]
+                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1]
+                   .Ret<xla::ffi::AnyBuffer>());  // z        [..., entries]

@@ -1,0 +1,113 @@
+"""``sddmm``: the outer product of two vectors at the entries of a matrix (sampled dense-dense matrix multiplication)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from spikax_core import XLACustomKernel
+
+from spikax_kernels._compat import is_undefined
+from spikax_kernels._errors import ShapeError
+from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops.gather import op as gather_op
+from spikax_kernels.ops.scatter import op as scatter_op
+from spikax_kernels.ops.sddmm.reference import reference
+
+kernel = XLACustomKernel("spikax_sddmm", reference=reference)
+
+
+def sddmm(
+    y: jax.Array,
+    x: jax.Array,
+    indices: jax.Array,
+    indptr: jax.Array,
+    *,
+    dtype: jax.typing.DTypeLike,
+    lanes: tuple[int, ...] = (),
+    binary: tuple[bool, bool] = (False, False),
+    backend: str | None = None,
+) -> jax.Array:
+    """Multiply two vectors at the entries of a compressed matrix: the gradient of a weight.
+
+    ``z[k]`` is ``y[r] * x[c]`` for the entry ``k``, in row ``r`` and column ``c``, if both are active, else zero.
+    Leading axes of the operands are lanes and broadcast. Entries out of range are zero.
+
+    Args:
+        y: One value per row, ``[..., rows]``: bool, or ``dtype``, or any real dtype if binary.
+        x: One value per column, ``[..., cols]``: likewise.
+        indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        dtype: The dtype of the result.
+        lanes: The lane axes of the result; over those of length 1 lanes are summed.
+        binary: For ``y`` and ``x``, whether active values count as 1; always so for bool.
+        backend: The backend to run on, see ``spikax_core.use_backend``.
+
+    Returns:
+        ``[*lanes, entries]`` in ``dtype``.
+
+    Raises:
+        ShapeError: Lengths do not fit, or lane axes do not broadcast.
+        DTypeError: Values of another dtype than ``dtype`` that are not binary, or indices that are no integers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from spikax_kernels.ops.sddmm.op import sddmm
+        >>> y, x, indices, indptr = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0, 7.0]), jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
+        >>> sddmm(y, x, indices, indptr, dtype=jnp.float32)
+        Array([ 3.,  7., 10.], dtype=float32)
+    """
+    binary = (binary[0] or y.dtype == jnp.bool_, binary[1] or x.dtype == jnp.bool_)
+    z: jax.Array = kernel(y, x, indices, indptr, dtype=jnp.dtype(dtype), lanes=lanes, binary=binary, backend=backend)
+    return z
+
+
+def _shape(y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.ShapeDtypeStruct:
+    full = _lanes.lane_shape(y, x, indices, indptr)
+    if len(lanes) != len(full) or any(own not in (1, size) for own, size in zip(lanes, full, strict=True)):
+        raise ShapeError(f"lanes: got {lanes} for operands with lane axes {full}; expected the same, or 1 where to sum")
+    _check.check_matrix(indices, indptr, rows=y.shape[-1])
+    _check.check_events("y", y, dtype, binary[0])
+    _check.check_events("x", x, dtype, binary[1])
+    return jax.ShapeDtypeStruct((*lanes, indices.shape[-1]), dtype)
+
+
+def _build(in_avals: Any, out_avals: Sequence[Any], *, dtype: Any, lanes: Any, binary: Any) -> Callable[..., Any]:
+    call = _native.call("spikax_sddmm_cpu", out_avals)
+    return lambda y, x, *matrix: call(_native.as_events(y, binary[0]), _native.as_events(x, binary[1]), *matrix)
+
+
+def _supports(in_avals: Sequence[Any], *, dtype: Any, **_: Any) -> bool | str:
+    _y, _x, indices, indptr = in_avals
+    return _native.supports(dtype, indices, indptr)
+
+
+def _jvp_y(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+    return sddmm(t.astype(dtype), x, indices, indptr, dtype=dtype, lanes=lanes, binary=(False, binary[1]))
+
+
+def _jvp_x(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+    return sddmm(y, t.astype(dtype), indices, indptr, dtype=dtype, lanes=lanes, binary=(binary[0], False))
+
+
+def _transpose(
+    ct: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any
+) -> tuple[Any, ...]:
+    if is_undefined(y):
+        ct_y = gather_op.gather(ct, indices, indptr, x, binary=binary[1])
+        return _lanes.fit(ct_y, y.aval.shape), None, None, None
+    ct_x = scatter_op.scatter(ct, indices, indptr, y, cols=x.aval.shape[-1], binary=binary[0])
+    return None, _lanes.fit(ct_x, x.aval.shape), None, None
+
+
+def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: Any) -> tuple[jax.Array, int]:
+    return sddmm(*_lanes.lead(args, axes), dtype=dtype, lanes=(size, *lanes), binary=binary), 0
+
+
+kernel.def_shape_rule(_shape)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_jvp_rule2(_jvp_y, _jvp_x, None, None)
+kernel.def_transpose_rule(_transpose)
+kernel.def_batching_rule(_batch)

@@ -1,0 +1,33 @@
+"""The specification of ``sddmm``."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from spikax_kernels.ops._lanes import fit
+from spikax_kernels.ops._reference import accumulator, contribution, rows_of, take
+
+
+def reference(
+    y: jax.Array,
+    x: jax.Array,
+    indices: jax.Array,
+    indptr: jax.Array,
+    *,
+    dtype: jax.typing.DTypeLike,
+    lanes: tuple[int, ...],
+    binary: tuple[bool, bool],
+) -> jax.Array:
+    """``z[k] = y[r] * x[c]`` for the entry ``k`` (row ``r``, column ``c``) if both are active, summed to ``lanes``."""
+
+    @functools.partial(jnp.vectorize, signature="(r),(c),(k),(p)->(k)")
+    def lane(y: jax.Array, x: jax.Array, indices: jax.Array, indptr: jax.Array) -> jax.Array:
+        one = jnp.ones((), accumulator(dtype))
+        rows = contribution(one, take(y, rows_of(indptr, indices.shape[0])), binary[0])
+        return contribution(rows, take(x, indices), binary[1])
+
+    z = lane(y, x, indices, indptr)
+    return fit(z, (*lanes, indices.shape[-1])).astype(dtype)
