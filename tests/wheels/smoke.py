@@ -35,5 +35,5 @@ def add(x: jax.Array) -> None:
 
 add(jnp.ones(()))
 add(jnp.ones(()))
-assert total.value.tolist() == 2.0
+assert float(total.value) == 2.0
 print(f"spikax {spikax_core.__version__} works with JAX {jax.__version__}")
