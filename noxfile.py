@@ -21,6 +21,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(nox.project.load_toml("packages/core/pyproject.toml"))
 PACKAGES = ["core", "kernels", "transform"]
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
+WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
 
 # What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
@@ -54,11 +55,13 @@ def pytest(session: nox.Session, suite: str, *args: str, env: dict[str, str] | N
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, mistakes and layering: ruff and import-linter."""
+    """Style, mistakes and layering: ruff and import-linter; the workflows' form and what they may do: zizmor."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+    session.run("check-jsonschema", "--builtin-schema=vendor.github-workflows", *map(str, WORKFLOWS))
+    session.run("zizmor", "--offline", "--min-severity=medium", *map(str, WORKFLOWS))
 
 
 @nox.session
