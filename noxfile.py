@@ -139,11 +139,9 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against Brian2, brainevent, scipy and a bare `lax.scan`, side by side; `-- NAME` picks a script."""
+    """The demo's network beside Brian2, brainevent and a bare `lax.scan`, in one run; `-- --help` lists what can vary."""
     install(session, ALL, *group("bench"))
-    for script in sorted(Path("tests/benchmarks").glob("bench_*.py")):
-        if not session.posargs or any(name in script.stem for name in session.posargs):
-            session.run("python", str(script))
+    session.run("python", "tests/benchmarks/coba.py", *session.posargs)
 
 
 @nox.session
