@@ -139,7 +139,7 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The demo's network beside Brian2, brainevent and a bare `lax.scan`, in one run; `-- --help` lists what can vary."""
+    """The demo's network beside Brian2, brainevent and a bare `lax.scan`; `-- --help` lists what can be varied."""
     install(session, ALL, *group("bench"))
     session.run("python", "tests/benchmarks/coba.py", *session.posargs)
 
