@@ -1,0 +1,178 @@
+"""All that this package knows about the inside of JAX, for every supported version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax._src import api_util, core
+from jax._src import linear_util as lu
+from jax._src.interpreters import partial_eval as pe
+from jax._src.named_sharding import UNSPECIFIED
+from jax._src.util import HashableWrapper, Unhashable
+
+Array: TypeAlias = jax.Array
+Aval: TypeAlias = Any  # a `ShapedArray`; JAX does not export the class for annotation
+Trace: TypeAlias = Any
+Jaxpr: TypeAlias = Any
+Tracer = core.Tracer
+Literal = core.Literal
+Var = core.Var
+
+EVAL_TRACE: Trace = core.eval_trace
+
+state_read_p = core.Primitive("state_read")  # type: ignore[no-untyped-call]
+
+
+@state_read_p.def_abstract_eval
+def _state_read_aval(*, aval: Aval, index: int) -> Aval:
+    # `index` makes the parameters of two reads differ, so that nothing may take them for one.
+    return aval
+
+
+def current_trace() -> Trace:
+    """The trace that a primitive bound now would go to."""
+    return core.trace_ctx.trace
+
+
+def is_staging(trace: Trace) -> bool:
+    """Whether `trace` writes a program down (jit, scan, cond), and may thus be cached by JAX."""
+    return isinstance(trace, pe.DynamicJaxprTrace)
+
+
+def parent_of(trace: Trace) -> Trace | None:
+    """The trace outside of an eager-type trace (vmap, jvp, linearize), `None` outside of all."""
+    return getattr(trace, "parent_trace", None)
+
+
+def trace_of(leaf: object) -> Trace | None:
+    """The trace that a tracer belongs to, `None` for a value."""
+    return leaf._trace if isinstance(leaf, Tracer) else None
+
+
+def under_staging() -> bool:
+    """Whether anything around the caller is being staged, whoever asked for it."""
+    trace = current_trace()
+    while trace is not None:
+        if is_staging(trace):
+            return True
+        trace = parent_of(trace)
+    return False
+
+
+def jit_disabled() -> bool:
+    """Whether the user is inside `jax.disable_jit()`."""
+    return bool(jax.config.jax_disable_jit)
+
+
+def aval_of(leaf: Any) -> Aval:
+    """Shape, dtype and weak type of a leaf; `TypeError` for what JAX cannot hold."""
+    return jax.typeof(leaf)
+
+
+def slice_aval(aval: Aval, length: int) -> Aval:
+    """What one step of a loop sees of an array whose leading axis is time."""
+    return core.mapped_aval(length, 0, aval)
+
+
+def bind_state_read(trace: Trace, aval: Aval, index: int) -> Any:
+    """A tracer of `trace` that stands for one leaf of a State's value."""
+    params = {"aval": aval, "index": index}
+    if _BIND_TAKES_AVALS:
+        return state_read_p.bind_with_trace(trace, (), (), params)  # type: ignore[call-arg]
+    return state_read_p.bind_with_trace(trace, (), params)
+
+
+_BIND_TAKES_AVALS = "avals" in core.Primitive.bind_with_trace.__code__.co_varnames[:5]
+
+
+def trace_flat(fun: Callable[..., list[Any]], avals: Sequence[Aval], name: str) -> tuple[Jaxpr, list[Any]]:
+    """Trace a flat function once, without any of JAX's caches: `(jaxpr, values of its constants)`."""
+    debug_info = api_util.debug_info(name, fun, (), {})
+    jaxpr, _, consts = pe.trace_to_jaxpr_dynamic(lu.wrap_init(fun, debug_info=debug_info), tuple(avals))
+    return jaxpr, consts
+
+
+def as_inputs(jaxpr: Jaxpr, reads: int) -> Jaxpr:
+    """Make everything an input: the constants first, then the arguments, then the `reads` of State leaves.
+
+    The constants become inputs because JAX 0.12 tells them from arguments only while their values are attached.
+    """
+    found: dict[int, Any] = {}
+    rest = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is state_read_p:
+            found[eqn.params["index"]] = eqn.outvars[0]
+        else:
+            rest.append(eqn)
+    inputs = [*jaxpr.constvars, *jaxpr.invars, *(found[i] for i in range(reads))]
+    return jaxpr.replace(constvars=[], invars=inputs, eqns=rest)
+
+
+def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
+    """Run a jaxpr without constants in the current trace."""
+    return jax.core.eval_jaxpr(jaxpr, (), *args)  # type: ignore[no-any-return,attr-defined]
+
+
+def open_jaxpr(jaxpr: Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+    """`(jaxpr, consts)` of a closed jaxpr; since JAX 0.12 both are the same class."""
+    return jaxpr.jaxpr, jaxpr.consts
+
+
+def is_closed_jaxpr(obj: object) -> bool:
+    """Whether `obj` is a jaxpr together with the values of its constants."""
+    return type(obj).__name__ in ("Jaxpr", "ClosedJaxpr") and hasattr(obj, "consts")
+
+
+def is_open_jaxpr(obj: object) -> bool:
+    """Whether `obj` is a jaxpr without values for its constants."""
+    return isinstance(obj, core.Jaxpr) and not hasattr(obj, "consts")
+
+
+def is_jax_function(function: Any) -> bool:
+    """Whether a function is part of JAX: its globals do not change and need not be looked at."""
+    return str(function.__module__ or "").partition(".")[0] == "jax"
+
+
+def is_rule_memory(function: Any, name: str) -> bool:
+    """Whether a closed-over variable of JAX's wrappers around a derivative rule is scratch memory, not meaning."""
+    return is_jax_function(function) and name in ("cells", "sentinel", "self", "out_store", "store", "aux_store")
+
+
+_RULE_FIELDS = ("fun", "nondiff_argnums", "nondiff_argnames", "jvp", "fwd", "bwd", "symbolic_zeros", "optimize_remat")
+
+
+def is_compiled_function(value: Any) -> bool:
+    """Whether `value` is a function made by `jax.jit`, whose meaning is fixed when it is made."""
+    return type(value).__name__ == "PjitFunction"
+
+
+def rule_parts(value: Any) -> tuple[Any, ...] | None:
+    """What an object that JAX keeps in the parameters of `custom_jvp` and `custom_vjp` means; `None` if not one."""
+    if isinstance(value, lu.WrappedFun):
+        return (value.f, value.transforms, value.params)
+    if isinstance(value, lu.Store | lu.EqualStore | core.DebugInfo | core.Trace):
+        return ()
+    if isinstance(value, jax.custom_jvp | jax.custom_vjp):
+        return tuple(sorted((name, part) for name, part in vars(value).items() if name in _RULE_FIELDS))
+    if isinstance(value, Unhashable | HashableWrapper):
+        return (value.val if isinstance(value, Unhashable) else value.x,)
+    return None
+
+
+_PLAIN_DATA = (core.AbstractValue, core.Effect, np.dtype, jax.tree_util.PyTreeDef, jax.sharding.Sharding)
+_PLAIN_DATA += (jax.sharding.Mesh, jax.sharding.AbstractMesh)
+
+
+def is_plain_data(value: Any) -> bool:
+    """Whether a parameter is one of JAX's or NumPy's immutable descriptions, which compare by what they say."""
+    if isinstance(value, _PLAIN_DATA) or value is UNSPECIFIED:
+        return True
+    module = type(value).__module__
+    if not module.startswith(("jax.", "jax", "jaxlib")) or callable(value):
+        return False
+    # descriptions of JAX such as GatherDimensionNumbers, Precision, Mesh: by value, if they define it
+    kind = type(value)
+    return kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)

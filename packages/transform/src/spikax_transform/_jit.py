@@ -1,0 +1,269 @@
+"""`jit`: gather the States, call one `jax.jit`, scatter the results back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+
+import jax
+
+from . import _compat, _overlay
+from ._binding import Bindings
+from ._errors import SpikaxTransformError
+from ._plan import Discovered, Options, Plan, discover
+from ._stages import Lowered, Staged
+from ._state import creation_count
+from ._trace import refuse_states
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+
+
+class JitFunction(Generic[P, R]):
+    """A function compiled by `jit`; call it like the original."""
+
+    def __init__(self, fun: Callable[P, R], options: Options) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun = fun
+        self._options = options
+        self._plan: Plan | None = None
+        self._bindings: Bindings[JitFunction[Any, Any]] = Bindings(lambda method: JitFunction(method, options))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the compiled function on the present values of its States."""
+        plan = self._plan
+        if plan is None or plan.count != creation_count() or not _overlay.is_plain() or _compat.jit_disabled():
+            return self._call_slowly(args, kwargs)
+        outputs = [reference() for reference in plan.outputs]
+        try:
+            # a State that died is None here, which has no value; one that is lost is refused by `jax.jit`
+            written = [state._value for state in outputs[: len(plan.written)]]  # type: ignore[union-attr]
+            read = [reference()._value for reference in plan.read_only]  # type: ignore[union-attr]
+            if plan.any_unread_died(outputs):
+                return self._call_slowly(args, kwargs)
+        except AttributeError:
+            return self._call_slowly(args, kwargs)
+        try:
+            out, values = plan.compiled(written, read, *args, **kwargs)
+        except Discovered as found:
+            signature = found.signature
+        except Exception as error:
+            self._explain(error, plan, args, kwargs)
+        else:
+            for state, value in zip(outputs, values, strict=True):
+                if state is not None:
+                    state._value = value
+            return out  # type: ignore[no-any-return]
+        self._plan = Plan(self._fun, self._options, len(args), signature, plan)
+        return self._call_slowly(args, kwargs)
+
+    def _call_slowly(self, args: Any, kwargs: Any) -> R:
+        """The same, when States may have changed, or inside another transform."""
+        if _compat.jit_disabled():
+            return self._fun(*args, **kwargs)
+        plan = self._ready(args, kwargs)
+        while True:
+            written, read = plan.gather()
+            try:
+                out, values = plan.compiled(written, read, *args, **kwargs)
+                break
+            except Discovered as found:
+                signature = found.signature
+            except Exception as error:
+                self._explain(error, plan, args, kwargs)
+            self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
+        plan.scatter(values)
+        return out  # type: ignore[no-any-return]
+
+    def _ready(self, args: Any, kwargs: Any) -> Plan:
+        """The plan to use for these arguments, discovered anew where it may have become stale."""
+        plan = self._plan
+        if plan is None or plan.any_died():
+            plan = Plan(self._fun, self._options, len(args), self._discover(args, kwargs), None)
+        elif plan.count != creation_count():
+            plan = self._audited(plan, args, kwargs)
+        self._plan = plan
+        return plan
+
+    def _audited(self, plan: Plan, args: Any, kwargs: Any) -> Plan:
+        """States were made since: run the Python again, and keep the compiled program if it touches the same."""
+        plan.audit.begin()
+        call = _call_key(args, kwargs)
+        if not plan.audit.knows(call):
+            signature = self._discover(args, kwargs)
+            if plan.audit.changed(signature):
+                return Plan(self._fun, self._options, len(args), signature, None)
+            if not plan.audit.confirm(call, signature):
+                if not plan.accepts(signature):
+                    return Plan(self._fun, self._options, len(args), signature, plan)
+                plan.primed = signature
+        if plan.audit.complete:
+            plan.count = creation_count()
+        return plan
+
+    def _discover(self, args: Any, kwargs: Any) -> Any:
+        try:
+            return discover(self._fun, self._options, args, kwargs)
+        except TypeError as error:
+            self._explain(error, None, args, kwargs)
+
+    def _explain(self, error: Exception, plan: Plan | None, args: Any, kwargs: Any) -> NoReturn:
+        """Raise what went wrong, in terms of States where they are the reason."""
+        if isinstance(error, SpikaxTransformError):
+            raise error
+        if isinstance(error, TypeError):
+            refuse_states(jax.tree.leaves((args, kwargs)), "jit", "passed to")
+        if plan is not None:
+            plan.gather()  # raises if a State has no value
+            plan.mark_lost(self.__qualname__)
+        raise error
+
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:
+        """Lower for the shapes of these arguments; ``.compile()`` then gives an object that updates the States.
+
+        >>> import jax.numpy as jnp
+        >>> from spikax_transform import State, jit
+        >>> total = State(jnp.float32(0))
+        >>> @jit
+        ... def add(x):
+        ...     total.value += x
+        >>> compiled = add.lower(jnp.float32(1)).compile()
+        >>> compiled(jnp.float32(2))
+        >>> float(total.value)
+        2.0
+        """
+        return self.trace(*args, **kwargs).lower()
+
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Staged[R]:
+        """Trace for the shapes of these arguments."""
+        plan = self._ready(args, kwargs)
+        while True:
+            written, read = plan.gather()
+            try:
+                return Staged(plan, plan.compiled.trace(written, read, *args, **kwargs))
+            except Discovered as found:
+                signature = found.signature
+            self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
+
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Shapes and dtypes of the result; no State changes."""
+        return self.trace(*args, **kwargs).stage.out_info[0]
+
+    def clear_cache(self) -> None:
+        """Forget everything traced and compiled."""
+        self._plan = None
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: JitFunction[Concatenate[Any, Q], R], instance: object, owner: type[Any] | None = None
+    ) -> JitFunction[Q, R]: ...
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        """As a method: compiled for each instance."""
+        return self if instance is None else self._bindings.get(self._fun, instance)
+
+    def __repr__(self) -> str:
+        return f"jit({self._fun!r})"
+
+
+@overload
+def jit(
+    f: Callable[P, R],
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    donate_states: bool = False,
+    inline: bool = False,
+    keep_unused: bool = False,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+) -> JitFunction[P, R]: ...
+@overload
+def jit(
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    donate_states: bool = False,
+    inline: bool = False,
+    keep_unused: bool = False,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
+def jit(
+    f: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    donate_states: bool = False,
+    inline: bool = False,
+    keep_unused: bool = False,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+) -> Any:
+    """`jax.jit` for functions that read and write States; also a decorator, for functions and methods.
+
+    The Python of ``f`` runs when `jax.jit` would trace, and again when States were made or died since: a layer that
+    was replaced is noticed. Other attributes and closures follow the rule of `jax.jit`: they are constants.
+
+    Args:
+        f: the function; States that it uses are captured by closure.
+        static_argnums: positions of arguments that are constants of the program.
+        static_argnames: names of such arguments.
+        donate_argnums: positions of arguments whose memory may be reused.
+        donate_argnames: names of such arguments.
+        donate_states: reuse the memory of the States that are written. Other references to their values die.
+        inline: as in `jax.jit`.
+        keep_unused: as in `jax.jit`.
+        in_shardings: shardings of the arguments.
+        out_shardings: shardings of the result.
+
+    Raises:
+        StateArgumentError: a State is an argument or a result.
+        StateUnavailableError: a State has no value.
+
+    >>> import jax.numpy as jnp
+    >>> from spikax_transform import State, jit
+    >>> count = State(jnp.int32(0))
+    >>> @jit
+    ... def step(x):
+    ...     count.value += 1
+    ...     return x * count.value
+    >>> step(jnp.int32(5)), step(jnp.int32(5))
+    (Array(5, dtype=int32), Array(10, dtype=int32))
+    """
+    options = Options(
+        static_argnums=static_argnums,
+        static_argnames=static_argnames,
+        donate_argnums=donate_argnums,
+        donate_argnames=donate_argnames,
+        donate_states=donate_states,
+        inline=inline,
+        keep_unused=keep_unused,
+        in_shardings=in_shardings,
+        out_shardings=out_shardings,
+    )
+    if f is None:
+        return lambda fun: JitFunction(fun, options)
+    return JitFunction(f, options)
+
+
+def _call_key(args: Any, kwargs: Any) -> Hashable | None:
+    """A key that differs wherever `jax.jit` might trace anew, `None` if there is none."""
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    parts: list[Hashable] = [tree]
+    for leaf in leaves:
+        parts.append(_compat.aval_of(leaf) if isinstance(leaf, jax.Array) else (type(leaf), leaf))
+    try:
+        hash(key := tuple(parts))
+    except TypeError:
+        return None
+    return key

@@ -1,0 +1,287 @@
+"""`scan` and `for_loop`: the body is traced once, the States that it writes become part of the carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from . import _compat, _overlay
+from ._errors import CarryTypeError, LoopLengthError
+from ._program import LoopSpec, run_loop
+from ._progress import ProgressBar, meter_for
+from ._state import State
+from ._trace import Traced, refuse_states, trace_once
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+def scan(
+    f: Callable[[Carry, X], tuple[Carry, Y]],
+    init: Carry,
+    xs: X | None = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    progress: ProgressBar | int | bool | None = None,
+) -> tuple[Carry, Y]:
+    """`jax.lax.scan` for a body that reads and writes States.
+
+    The body's Python runs on each call, once, so that closures and flags which changed are seen; a body that
+    amounts to the same program as an earlier one is not compiled again.
+
+    Args:
+        f: ``f(carry, x) -> (carry, y)``.
+        init: the first carry, a pytree; its shapes and dtypes must not change.
+        xs: a pytree of arrays ``[length, ...]``, or `None`.
+        length: the number of steps; needed if there are no ``xs``.
+        reverse: run from the last step to the first.
+        unroll: steps per iteration of the compiled loop.
+        progress: `True`, a number of steps between reports, or a `ProgressBar`.
+
+    Returns:
+        The last carry, and the ``y`` of all steps stacked along a new first axis.
+
+    Raises:
+        CarryTypeError: the body changes the structure, shape or dtype of the carry or of a State.
+        LoopLengthError: the lengths disagree or are missing.
+
+    >>> import jax.numpy as jnp
+    >>> from spikax_transform import State, scan
+    >>> seen = State(0)
+    >>> def step(total, x):
+    ...     seen.value += 1
+    ...     return total + x, total
+    >>> total, history = scan(step, jnp.float32(0), jnp.arange(3.0))
+    >>> float(total), history, int(seen.value)
+    (3.0, Array([0., 0., 1.], dtype=float32), 3)
+    """
+    return _loop("scan", f, init, xs, length, reverse, unroll, progress)
+
+
+def for_loop(
+    f: Callable[..., Y],
+    *xs: Any,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    progress: ProgressBar | int | bool | None = None,
+) -> Y:
+    """Call ``f(*x)`` for each step, with States carried from one to the next.
+
+    Args:
+        f: the body; takes one slice of each of ``xs``.
+        *xs: pytrees of arrays ``[length, ...]``.
+        length: the number of steps; needed if there are no ``xs``.
+        reverse: run from the last step to the first.
+        unroll: steps per iteration of the compiled loop.
+        progress: `True`, a number of steps between reports, or a `ProgressBar`.
+
+    Returns:
+        The results of all steps, stacked along a new first axis.
+
+    Raises:
+        CarryTypeError: the body changes the structure, shape or dtype of a State.
+        LoopLengthError: the lengths disagree or are missing.
+
+    >>> import jax.numpy as jnp
+    >>> from spikax_transform import ShortTermState, for_loop
+    >>> v = ShortTermState(jnp.float32(0))
+    >>> def step(current):
+    ...     v.value = 0.5 * v.value + current
+    ...     return v.value
+    >>> for_loop(step, jnp.ones(3))
+    Array([1.  , 1.5 , 1.75], dtype=float32)
+    """
+
+    def body(carry: None, x: tuple[Any, ...]) -> tuple[None, Y]:
+        return None, f(*x)
+
+    return _loop("for_loop", body, None, xs, length, reverse, unroll, progress)[1]
+
+
+def _loop(
+    name: str,
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None,
+    reverse: bool,
+    unroll: int | bool,
+    progress: ProgressBar | int | bool | None,
+) -> tuple[Any, Any]:
+    refuse_states(jax.tree.leaves((init, xs)), name, "passed to")
+    carry, carry_tree = jax.tree.flatten(init)
+    carry = [_as_array(leaf) for leaf in carry]
+    x_leaves, x_tree = jax.tree.flatten(xs)
+    x_leaves = [_as_array(leaf) for leaf in x_leaves]
+    steps = _length(name, x_leaves, length)
+    x_avals = [_compat.slice_aval(_compat.aval_of(leaf), steps) for leaf in x_leaves]
+    starts: dict[State[Any], Any] = {}
+    while True:
+        in_tree = jax.tree.structure(((jax.tree.unflatten(carry_tree, carry), xs), {}))
+        avals = [*map(_compat.aval_of, carry), *x_avals]
+        traced = trace_once(f, in_tree, avals, name=name, starts=starts)
+        if not _promote(name, traced, carry, carry_tree, starts):
+            break
+    return _run(traced, carry, carry_tree, x_leaves, starts, steps, reverse, unroll, meter_for(progress, steps))
+
+
+def _run(
+    traced: Traced,
+    carry: list[Any],
+    carry_tree: Any,
+    xs: list[Any],
+    starts: Mapping[State[Any], Any],
+    steps: int,
+    reverse: bool,
+    unroll: int | bool,
+    meter: Any,
+) -> tuple[Any, Any]:
+    consts: list[Any] = []
+    state_carry: list[Any] = []
+    places: dict[State[Any], tuple[bool, int]] = {}
+    for state in traced.writes:
+        places[state] = (True, len(carry) + len(state_carry))
+        state_carry += jax.tree.leaves(_start(state, traced, starts))
+    sources: list[tuple[bool, int]] = []
+    for state, (_, avals) in traced.reads.items():
+        if state not in places:
+            places[state] = (False, len(consts))
+            consts += jax.tree.leaves(_start(state, traced, starts))
+        is_carry, first = places[state]
+        sources += [(is_carry, first + i) for i in range(len(avals))]
+    n_written = sum(tree.num_leaves for tree in traced.writes.values())
+    n_ys = len(traced.jaxpr.outvars) - len(carry) - n_written
+    spec = LoopSpec(len(traced.consts), steps, bool(reverse), unroll, len(carry), len(xs), tuple(sources), n_ys, meter)
+    last, ys = run_loop(traced.jaxpr, spec, traced.consts, consts, [*carry, *state_carry], xs)
+    y_tree = traced.out_tree.children()[1]
+    _store(traced, last[len(carry) :])
+    return jax.tree.unflatten(carry_tree, last[: len(carry)]), jax.tree.unflatten(y_tree, ys)
+
+
+def _start(state: State[Any], traced: Traced, starts: Mapping[State[Any], Any]) -> Any:
+    consult = state in traced.reads and state in traced.consulted
+    value = _overlay.read(state, consult)
+    return starts.get(state, value)
+
+
+def _store(traced: Traced, leaves: list[Any]) -> None:
+    for state, tree in traced.writes.items():
+        value, leaves = leaves[: tree.num_leaves], leaves[tree.num_leaves :]
+        _overlay.write(state, jax.tree.unflatten(tree, value))
+    _overlay.note_reads(traced.consulted)
+
+
+def _promote(name: str, traced: Traced, carry: list[Any], carry_tree: Any, starts: dict[State[Any], Any]) -> bool:
+    """Check that the carry and the States keep their types; make weakly typed ones strong where the body does.
+
+    Returns whether something was changed, so that the body has to be traced again.
+    """
+    children = traced.out_tree.children()
+    if len(children) != 2 or traced.out_tree.node_data()[0] is not tuple:
+        raise CarryTypeError(f"The body of {name} must return a pair (carry, y); got {traced.out_tree}.")
+    out = traced.out_avals
+    if children[0] != carry_tree:
+        raise CarryTypeError(
+            f"The body of {name} returned a carry of another structure: got {children[0]}, expected {carry_tree} "
+            f"as in the first carry."
+        )
+    titles = [f"carry{_key_path(path)}" for path, _ in _paths(carry_tree)]
+    changed = False
+    for i, (leaf, aval) in enumerate(zip(carry, out, strict=False)):
+        promoted = _promoted(f"the body of {name} changes {titles[i]}", _compat.aval_of(leaf), aval)
+        if promoted is not None:
+            carry[i] = lax.convert_element_type(leaf, promoted)
+            changed = True
+    position = len(out) - sum(tree.num_leaves for tree in traced.writes.values())
+    for state, tree in traced.writes.items():
+        after = out[position : position + tree.num_leaves]
+        position += tree.num_leaves
+        changed |= _promote_state(name, state, tree, after, starts)
+    return changed
+
+
+def _promote_state(
+    name: str, state: State[Any], tree: Any, after: list[_compat.Aval], starts: dict[State[Any], Any]
+) -> bool:
+    value = starts.get(state)
+    if state not in starts:
+        value = _overlay.peek(state, len(_overlay.frames()))
+    leaves, before_tree = jax.tree.flatten(value)
+    if before_tree != tree:
+        raise CarryTypeError(
+            f"The body of {name} changes the structure of {state.describe()}: got {tree}, expected {before_tree}. "
+            f"Give the State a first value of the structure that the body writes."
+        )
+    label = f"the body of {name} changes {state.describe()}"
+    avals = [_compat.aval_of(leaf) for leaf in leaves]
+    wanted = [_promoted(label, old, new) for old, new in zip(avals, after, strict=True)]
+    if all(dtype is None for dtype in wanted):
+        return False
+    current = jax.tree.leaves(_overlay.read(state, False)) if state not in starts else leaves
+    strong = [x if d is None else lax.convert_element_type(x, d) for x, d in zip(current, wanted, strict=True)]
+    starts[state] = jax.tree.unflatten(tree, strong)
+    return True
+
+
+def _promoted(label: str, before: _compat.Aval, after: _compat.Aval) -> Any:
+    """The dtype that a weakly typed first value takes, `None` if it may stay; otherwise an error."""
+    same = before.shape == after.shape and before.dtype == after.dtype
+    if same and (after.weak_type or not before.weak_type):
+        return None
+    if before.shape == after.shape and before.weak_type and not after.weak_type:
+        return after.dtype if _result_type(before, after) == after.dtype else _mismatch(label, before, after)
+    return _mismatch(label, before, after)
+
+
+def _result_type(before: _compat.Aval, after: _compat.Aval) -> Any:
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    rank = [next((i for i, kind in enumerate(kinds) if jnp.issubdtype(a.dtype, kind)), -1) for a in (before, after)]
+    return after.dtype if 0 <= rank[0] <= rank[1] else before.dtype
+
+
+def _mismatch(label: str, before: _compat.Aval, after: _compat.Aval) -> Any:
+    raise CarryTypeError(
+        f"{label[0].upper()}{label[1:]}: got {after.str_short(True)}, expected {before.str_short(True)} as before the "
+        f"first step. Write a value of that shape and dtype, or start with one of the other."
+    )
+
+
+def _length(name: str, xs: list[Any], length: int | None) -> int:
+    lengths = []
+    for leaf in xs:
+        shape = _compat.aval_of(leaf).shape
+        if not shape:
+            raise LoopLengthError(f"{name} got a scalar among its inputs; expected arrays with a leading time axis.")
+        lengths.append(shape[0])
+    if length is not None:
+        lengths.append(int(length))
+    if not lengths:
+        raise LoopLengthError(f"{name} got neither inputs nor a length; pass length=, the number of steps.")
+    if len(set(lengths)) > 1:
+        given = f", and length={length}" if length is not None else ""
+        sizes = [_compat.aval_of(leaf).str_short(True) for leaf in xs]
+        raise LoopLengthError(
+            f"{name} got inputs of different lengths: {', '.join(sizes)}{given}; expected one length."
+        )
+    if lengths[0] < 0:
+        raise LoopLengthError(f"{name} got length={lengths[0]}; expected zero or more steps.")
+    return int(lengths[0])
+
+
+def _as_array(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
+def _paths(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(jax.tree.unflatten(tree, range(tree.num_leaves)))[0]
+
+
+def _key_path(path: Any) -> str:
+    return jax.tree_util.keystr(path)

@@ -1,0 +1,316 @@
+"""What `jit` knows of a function: which States go in and out, and one `jax.jit` of the pure function between."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from . import _compat, _overlay
+from ._state import State, creation_count
+from ._trace import Traced, refuse_states, trace_once
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords of `jit`, with argument numbers as the user counts them."""
+
+    static_argnums: int | Sequence[int] | None = None
+    static_argnames: str | Iterable[str] | None = None
+    donate_argnums: int | Sequence[int] | None = None
+    donate_argnames: str | Iterable[str] | None = None
+    donate_states: bool = False
+    inline: bool = False
+    keep_unused: bool = False
+    in_shardings: Any = None
+    out_shardings: Any = None
+
+    def for_jax(self, fun: Callable[..., Any], positional: int) -> dict[str, Any]:
+        """The keywords of `jax.jit` for ``pure(written, read, *args, **kwargs)``."""
+        options: dict[str, Any] = {"inline": self.inline, "keep_unused": self.keep_unused}
+        if self.static_argnums is not None:
+            options["static_argnums"] = _shifted(self.static_argnums, fun)
+        if self.static_argnames is not None:
+            options["static_argnames"] = self.static_argnames
+        donated = (0,) if self.donate_states else ()
+        if self.donate_argnums is not None:
+            donated += _shifted(self.donate_argnums, fun)
+        if donated:
+            options["donate_argnums"] = donated
+        if self.donate_argnames is not None:
+            options["donate_argnames"] = self.donate_argnames
+        if self.in_shardings is not None:
+            statics = 0 if self.static_argnums is None else len(_shifted(self.static_argnums, fun))
+            each = self.in_shardings
+            each = each if isinstance(each, tuple | list) else (each,) * (positional - statics)
+            options["in_shardings"] = (None, None, *each)
+        if self.out_shardings is not None:
+            options["out_shardings"] = (self.out_shardings, None)
+        return options
+
+
+class Discovered(Exception):
+    """Carries a trace out of `jax.jit` when it does not fit the plan that was tried."""
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__("internal to spikax_transform")
+        self.signature = signature
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One trace of the function: for which arguments, and what it gave."""
+
+    in_tree: Any
+    in_avals: tuple[_compat.Aval, ...]
+    statics: tuple[Any, ...]
+    traced: Traced
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for calls that `jax.jit` serves with one program."""
+        return (self.in_tree, self.in_avals, tuple((type(value), value) for value in self.statics))
+
+    @property
+    def touched(self) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
+        """Which States were read, written and created, by identity."""
+        traced = self.traced
+        return (
+            frozenset(map(id, traced.reads)),
+            frozenset(map(id, traced.writes)),
+            frozenset(map(id, traced.created)),
+        )
+
+
+class Audit:
+    """Which signatures of a plan were traced, with which States, and which were checked since States were made."""
+
+    def __init__(self) -> None:
+        self._touched: dict[Hashable, tuple[frozenset[int], ...]] = {}
+        self._verified: set[Hashable] = set()
+        self._calls: set[Hashable] = set()
+        self._since = creation_count()
+
+    def record(self, signature: Signature) -> None:
+        """Remember a signature that is part of the plan."""
+        self._touched[signature.key] = signature.touched
+        self._verified.add(signature.key)
+
+    def begin(self) -> None:
+        """If States were made since the last check, everything has to be checked again."""
+        if self._since != creation_count():
+            self._verified.clear()
+            self._calls.clear()
+            self._since = creation_count()
+
+    def knows(self, call: Hashable | None) -> bool:
+        """Whether a call like this was checked already."""
+        return call is not None and call in self._calls
+
+    def changed(self, signature: Signature) -> bool:
+        """Whether the function now touches other States than when this signature was traced."""
+        self._since = creation_count()  # the check itself may have made some
+        if signature.traced.created:
+            return True
+        return self._touched.get(signature.key, signature.touched) != signature.touched
+
+    def confirm(self, call: Hashable | None, signature: Signature) -> bool:
+        """Note that a signature is as it was; returns whether it had been traced before."""
+        if call is not None:
+            self._calls.add(call)
+        if signature.key not in self._touched:
+            return False
+        self._verified.add(signature.key)
+        return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether every traced signature was checked."""
+        return self._verified >= self._touched.keys()
+
+
+class Plan:
+    """The States of a function by role, as weak references, and its compiled form."""
+
+    def __init__(
+        self, fun: Callable[..., Any], options: Options, positional: int, first: Signature, other: Plan | None
+    ) -> None:
+        traced = first.traced
+        reads, outputs = dict.fromkeys(traced.reads), dict.fromkeys([*traced.writes, *traced.created])
+        write_only = [state for state in outputs if state not in reads]
+        if other is not None:
+            # one plan for all signatures: a State that only some of them write passes unchanged through the others
+            write_only = [state for state in write_only if state not in other.alive()]
+            reads |= dict.fromkeys(state for state in other.alive() if state not in write_only)
+            outputs |= dict.fromkeys(_dereferenced(other.outputs))
+        self.written = [weakref.ref(state) for state in outputs if state not in write_only]
+        self.outputs = [*self.written, *(weakref.ref(state) for state in write_only)]
+        self.read_only = [weakref.ref(state) for state in reads if state not in outputs]
+        created = [reference for reference in self.outputs if reference() in traced.created]
+        self._required = [r for r in (*self.outputs, *self.read_only) if r not in created]
+        self._checks_outputs = len(self.outputs) > len(self.written) and not created
+        self.audit = Audit()
+        self.count = creation_count()
+        self.primed: Signature | None = first
+        self.compiled = jax.jit(self._pure(fun), **options.for_jax(fun, positional))
+
+    def alive(self) -> dict[State[Any], None]:
+        """All States of the plan that still exist."""
+        return dict.fromkeys([*_dereferenced(self.outputs), *_dereferenced(self.read_only)])
+
+    def any_died(self) -> bool:
+        """Whether a State that the function touched when it was traced does not exist any more."""
+        return any(reference() is None for reference in self._required)
+
+    def any_unread_died(self, outputs: Sequence[object]) -> bool:
+        """The same, for the States that are only written, given all outputs."""
+        return self._checks_outputs and None in outputs
+
+    def mark_lost(self, name: str) -> None:
+        """After a call that failed: States whose buffers it had already taken have no value any more."""
+        for state in _dereferenced(self.written):
+            leaves = jax.tree.leaves(state._value)
+            if any(isinstance(leaf, jax.Array) and not _compat.trace_of(leaf) and leaf.is_deleted() for leaf in leaves):
+                state._value = _overlay.Missing(
+                    f"was donated to a call of jit({name}) that failed", "restore it before using it again"
+                )
+
+    def accepts(self, signature: Signature) -> bool:
+        """Whether a trace fits the States of this plan."""
+        traced = signature.traced
+        inputs = {*_dereferenced(self.written), *_dereferenced(self.read_only)}
+        write_only = _dereferenced(self.outputs[len(self.written) :])
+        return (
+            not traced.created
+            and inputs >= traced.reads.keys()
+            and set(_dereferenced(self.outputs)) >= traced.writes.keys()
+            and all(state in traced.writes for state in write_only)
+        )
+
+    def gather(self) -> tuple[list[Any], list[Any]]:
+        """The values of the States that go in, as the calling thread sees them."""
+        return [_read(ref) for ref in self.written], [_read(ref) for ref in self.read_only]
+
+    def scatter(self, values: list[Any]) -> None:
+        """Write back the values of the States that come out."""
+        for reference, value in zip(self.outputs, values, strict=True):
+            state = reference()
+            if state is not None:
+                _overlay.write(state, value)
+
+    def _pure(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        reference = weakref.ref(self)  # the plan owns the compiled function, so that must not own the plan
+
+        def pure(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+            plan = reference()
+            assert plan is not None  # its own `compiled` is running
+            known, plan.primed = plan.primed, None
+            before = creation_count()
+            signature = sign(fun, args, kwargs, known)
+            if signature is not known and not plan.accepts(signature):
+                raise Discovered(signature)
+            if plan.count == before:
+                plan.count = creation_count()  # the States that this trace itself made are no news
+            plan.audit.record(signature)
+            return plan._replay(signature.traced, written, read, args, kwargs)
+
+        return like(fun, pure)
+
+    def _replay(
+        self, traced: Traced, written: list[Any], read: list[Any], args: Any, kwargs: Any
+    ) -> tuple[Any, list[Any]]:
+        given = dict(zip(_dereferenced(self.written), written, strict=True))
+        given |= dict(zip(_dereferenced(self.read_only), read, strict=True))
+        state_leaves = [leaf for state in traced.reads for leaf in jax.tree.leaves(given[state])]
+        dynamic, _ = split(jax.tree.leaves((args, kwargs)))
+        flat = traced.replay(dynamic, state_leaves)
+        size = traced.out_tree.num_leaves
+        out = jax.tree.unflatten(traced.out_tree, flat[:size])
+        produced: dict[State[Any], Any] = {}
+        for state, tree in [*traced.writes.items(), *traced.created.items()]:
+            produced[state] = jax.tree.unflatten(tree, flat[size : size + tree.num_leaves])
+            size += tree.num_leaves
+        states = _dereferenced(self.outputs)
+        return out, [produced[state] if state in produced else given[state] for state in states]
+
+
+def sign(fun: Callable[..., Any], args: Any, kwargs: Any, known: Signature | None) -> Signature:
+    """Trace the function for arguments that `jax.jit` made tracers of, or find that it was just done."""
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    refuse_states(leaves, "jit", "passed to")
+    dynamic, statics = split(leaves)
+    avals = tuple(_compat.aval_of(leaf) for leaf in dynamic)
+    if known is not None and (known.in_tree, known.in_avals) == (tree, avals):
+        if len(statics) == len(known.statics) and all(a is b for a, b in zip(statics, known.statics, strict=True)):
+            return known
+    is_dynamic = [isinstance(leaf, _compat.Tracer) for leaf in leaves]
+    constants = [None if moves else leaf for moves, leaf in zip(is_dynamic, leaves, strict=True)]
+    del leaves, dynamic, args, kwargs
+
+    def run(*dynamic: Any) -> Any:
+        given = iter(dynamic)
+        merged = [next(given) if moves else leaf for moves, leaf in zip(is_dynamic, constants, strict=True)]
+        args, kwargs = jax.tree.unflatten(tree, merged)
+        return fun(*args, **kwargs)
+
+    flat_tree = jax.tree.structure(((0,) * len(avals), {}))
+    traced = trace_once(run, flat_tree, avals, name="jit", keep_created=True)
+    return Signature(tree, avals, tuple(statics), traced)
+
+
+def discover(fun: Callable[..., Any], options: Options, args: Any, kwargs: Any) -> Signature:
+    """Run the function's Python once, as `jax.jit` would trace it, for the States that it touches."""
+
+    def probe(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> None:
+        raise Discovered(sign(fun, args, kwargs, None))
+
+    try:
+        jax.jit(like(fun, probe), **options.for_jax(fun, len(args))).trace([], [], *args, **kwargs)
+    except Discovered as found:
+        return found.signature
+    raise AssertionError("a fresh function was not traced")
+
+
+def like(fun: Callable[..., Any], pure: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `pure` the signature of `fun` after its two own arguments, from which JAX resolves names and numbers."""
+    pure.__name__ = pure.__qualname__ = getattr(fun, "__name__", type(fun).__name__)
+    try:
+        signature = inspect.signature(fun)
+    except (TypeError, ValueError):
+        return pure
+    own = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("_written", "_read")]
+    pure.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*own, *signature.parameters.values()], return_annotation=inspect.Signature.empty
+    )
+    return pure
+
+
+def split(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Leaves that `jax.jit` traces, and leaves of static arguments."""
+    dynamic = [leaf for leaf in leaves if isinstance(leaf, _compat.Tracer)]
+    return dynamic, [leaf for leaf in leaves if not isinstance(leaf, _compat.Tracer)]
+
+
+def _dereferenced(references: Iterable[weakref.ref[State[Any]]]) -> list[State[Any]]:
+    return [state for reference in references if (state := reference()) is not None]
+
+
+def _read(reference: weakref.ref[State[Any]]) -> Any:
+    state = reference()
+    if state is None:
+        raise ReferenceError
+    return _overlay.read(state)
+
+
+def _shifted(argnums: int | Sequence[int], fun: Callable[..., Any]) -> tuple[int, ...]:
+    numbers = (argnums,) if isinstance(argnums, int) or not isinstance(argnums, Iterable) else tuple(argnums)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        count = sum(parameter.kind in kinds for parameter in inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        count = 0
+    return tuple(int(number) + 2 if number >= 0 else int(number) + count + 2 for number in numbers)

@@ -1,0 +1,81 @@
+"""A traced loop body as a program over plain leaves, found again by structure so that nothing compiles twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+from jax import lax
+
+from . import _compat
+from ._intern import Interned, Unkeyable, jaxpr_key
+from ._progress import Meter, run_blocks
+
+Leaves: TypeAlias = list[Any]
+Program: TypeAlias = Callable[[Leaves, Leaves, Leaves], tuple[Leaves, Leaves]]
+
+
+@dataclass(frozen=True)
+class LoopSpec:
+    """What a loop's program depends on besides its body's jaxpr.
+
+    ``sources`` says for each State leaf that the body reads whether it is a constant or part of the carry, and where.
+    """
+
+    consts: int
+    length: int
+    reverse: bool
+    unroll: int | bool
+    user_carry: int
+    xs: int
+    sources: tuple[tuple[bool, int], ...]
+    ys: int
+    meter: Meter | None
+
+
+# Enough for any model, small enough that a program that makes loops without end stays bounded.
+_programs = Interned[Program](capacity=512)
+
+
+def run_loop(
+    jaxpr: _compat.Jaxpr, spec: LoopSpec, body_consts: Sequence[Any], consts: Leaves, carry: Leaves, xs: Leaves
+) -> tuple[Leaves, Leaves]:
+    """Run the loop: inlined if something around is being staged, else as one compiled, remembered program."""
+    operands = [*body_consts, *consts]
+    if _compat.under_staging() or _compat.jit_disabled():
+        return _make(jaxpr, spec)(operands, carry, xs)
+    try:
+        key = (jaxpr_key(jaxpr), spec)
+    except Unkeyable:
+        return _make(jaxpr, spec)(operands, carry, xs)
+    return _programs.get(key, lambda: jax.jit(_make(jaxpr, spec)))(operands, carry, xs)
+
+
+def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
+
+    def loop(operands: Leaves, carry: Leaves, xs: Leaves) -> tuple[Leaves, Leaves]:
+        body_consts, consts = operands[: spec.consts], operands[spec.consts :]
+
+        def step(carry: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
+            reads = [carry[i] if is_carry else consts[i] for is_carry, i in spec.sources]
+            out = _compat.eval_jaxpr(jaxpr, [*body_consts, *carry[: spec.user_carry], *x, *reads])
+            following, ys = out[: spec.user_carry], out[spec.user_carry : spec.user_carry + spec.ys]
+            following += out[spec.user_carry + spec.ys :]
+            return [_like(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
+
+        if spec.meter is None:
+            return lax.scan(  # type: ignore[no-any-return]
+                step, carry, xs, length=spec.length, reverse=spec.reverse, unroll=spec.unroll
+            )
+        return run_blocks(step, carry, xs, spec.meter, reverse=spec.reverse, unroll=spec.unroll)
+
+    return loop
+
+
+def _like(leaf: Any, before: Any) -> Any:
+    """Drop a weak type that the carry does not have, as ``s.value = 0.0`` would bring into a strong State."""
+    if _compat.aval_of(leaf).weak_type and not _compat.aval_of(before).weak_type:
+        return lax.convert_element_type(leaf, _compat.aval_of(leaf).dtype)
+    return leaf
