@@ -1,9 +1,9 @@
 """Mutable State for JAX models, and JAX's transforms over it."""
 
-from ._derivatives import grad as grad
-from ._derivatives import jacobian as jacobian
-from ._derivatives import jacrev as jacrev
-from ._derivatives import vector_grad as vector_grad
+from ._gradient_api import grad as grad
+from ._gradient_api import jacobian as jacobian
+from ._gradient_api import jacrev as jacrev
+from ._gradient_api import vector_grad as vector_grad
 from ._errors import ArgumentNumberError as ArgumentNumberError
 from ._errors import AuxError as AuxError
 from ._errors import CarryTypeError as CarryTypeError
@@ -23,6 +23,7 @@ from ._errors import StateValueError as StateValueError
 from ._errors import UnitsNotSupportedError as UnitsNotSupportedError
 from ._errors import UnreadStateError as UnreadStateError
 from ._gradient import GradientTransform as GradientTransform
+from ._gradient import PyTree as PyTree
 from ._jit import JitFunction as JitFunction
 from ._jit import jit as jit
 from ._loops import for_loop as for_loop

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax._src import api_util, core
+from jax._src import api_util, config, core
 from jax._src import linear_util as lu
 from jax._src.interpreters import partial_eval as pe
 from jax._src.named_sharding import UNSPECIFIED
@@ -23,13 +24,9 @@ Var = core.Var
 
 EVAL_TRACE: Trace = core.eval_trace
 
-state_read_p = core.Primitive("state_read")  # type: ignore[no-untyped-call]
-
-
-@state_read_p.def_abstract_eval
-def _state_read_aval(*, aval: Aval, index: int) -> Aval:
-    # `index` makes the parameters of two reads differ, so that nothing may take them for one.
-    return aval
+state_read_p = core.Primitive("state_read")
+# `index` makes the parameters of two reads differ, so that nothing may take them for one.
+state_read_p.def_abstract_eval(lambda *, aval, index: aval)
 
 
 def current_trace() -> Trace:
@@ -64,7 +61,7 @@ def under_staging() -> bool:
 
 def jit_disabled() -> bool:
     """Whether the user is inside `jax.disable_jit()`."""
-    return bool(jax.config.jax_disable_jit)
+    return bool(config.disable_jit.value)
 
 
 def aval_of(leaf: Any) -> Aval:
@@ -79,13 +76,13 @@ def slice_aval(aval: Aval, length: int) -> Aval:
 
 def bind_state_read(trace: Trace, aval: Aval, index: int) -> Any:
     """A tracer of `trace` that stands for one leaf of a State's value."""
-    params = {"aval": aval, "index": index}
-    if _BIND_TAKES_AVALS:
-        return state_read_p.bind_with_trace(trace, (), (), params)  # type: ignore[call-arg]
-    return state_read_p.bind_with_trace(trace, (), params)
+    # JAX 0.10 takes the avals of the operands besides the operands, of which there are none
+    none = ((),) * _OPERAND_LISTS
+    bind: Any = state_read_p.bind_with_trace
+    return bind(trace, *none, {"aval": aval, "index": index})
 
 
-_BIND_TAKES_AVALS = "avals" in core.Primitive.bind_with_trace.__code__.co_varnames[:5]
+_OPERAND_LISTS = len(inspect.signature(core.Primitive.bind_with_trace).parameters) - 3
 
 
 def trace_flat(fun: Callable[..., list[Any]], avals: Sequence[Aval], name: str) -> tuple[Jaxpr, list[Any]]:
@@ -113,7 +110,7 @@ def as_inputs(jaxpr: Jaxpr, reads: int) -> Jaxpr:
 
 def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Run a jaxpr without constants in the current trace."""
-    return jax.core.eval_jaxpr(jaxpr, (), *args)  # type: ignore[no-any-return,attr-defined]
+    return jax.core.eval_jaxpr(jaxpr, (), *args)
 
 
 def open_jaxpr(jaxpr: Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:
@@ -162,7 +159,13 @@ def rule_parts(value: Any) -> tuple[Any, ...] | None:
     return None
 
 
-_PLAIN_DATA = (core.AbstractValue, core.Effect, np.dtype, jax.tree_util.PyTreeDef, jax.sharding.Sharding)
+_PLAIN_DATA: tuple[Any, ...] = (
+    core.AbstractValue,
+    core.Effect,
+    np.dtype,
+    jax.tree_util.PyTreeDef,
+    jax.sharding.Sharding,
+)
 _PLAIN_DATA += (jax.sharding.Mesh, jax.sharding.AbstractMesh)
 
 
@@ -170,9 +173,8 @@ def is_plain_data(value: Any) -> bool:
     """Whether a parameter is one of JAX's or NumPy's immutable descriptions, which compare by what they say."""
     if isinstance(value, _PLAIN_DATA) or value is UNSPECIFIED:
         return True
-    module = type(value).__module__
-    if not module.startswith(("jax.", "jax", "jaxlib")) or callable(value):
+    kind: Any = type(value)
+    if not kind.__module__.startswith(("jax.", "jaxlib.")) or callable(value):
         return False
-    # descriptions of JAX such as GatherDimensionNumbers, Precision, Mesh: by value, if they define it
-    kind = type(value)
+    # descriptions of JAX such as GatherDimensionNumbers or Precision: by value, if they define it
     return kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)

@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,11 @@ from ._errors import (
 from ._state import State
 from ._trace import refuse_states
 
+PyTree: TypeAlias = Any
+"""Any nesting of containers that JAX knows, with arrays at its leaves."""
+
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -105,6 +109,12 @@ class GradientTransform(Generic[P, R_co]):
             parts.append(aux)
         return tuple(parts) if len(parts) > 1 else blocks  # type: ignore[return-value]
 
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: GradientTransform[Concatenate[Any, Q], R_co], instance: object, owner: type[Any] | None = None
+    ) -> GradientTransform[Q, R_co]: ...
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         """As a method: ``self`` is not counted in ``argnums``."""
         return self if instance is None else self._bindings.get(self._fun, instance)

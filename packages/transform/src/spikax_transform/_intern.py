@@ -1,6 +1,6 @@
 """Structural identity of jaxprs: two bodies that amount to the same program share one compiled program.
 
-Correctness comes before sharing: whatever cannot be compared with certainty raises `Unkeyable`, and the program is
+Correctness comes before sharing: whatever cannot be compared with certainty raises `UnkeyableError`, and the program is
 then compiled anew. The values of constants are operands of a program and not part of its identity.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import _compat
@@ -27,7 +28,7 @@ _MAX_LITERAL_BYTES = 1 << 12
 _MAX_DEPTH = 60
 
 
-class Unkeyable(Exception):
+class UnkeyableError(Exception):
     """Something in a program has no identity that can be trusted."""
 
 
@@ -58,13 +59,13 @@ def jaxpr_key(jaxpr: _compat.Jaxpr) -> Hashable:
     """A hashable key, equal for jaxprs that are the same program up to the values of their constants.
 
     Raises:
-        Unkeyable: if some part of the program cannot be compared.
+        UnkeyableError: if some part of the program cannot be compared.
     """
     key = _jaxpr_key(jaxpr, 0)
     try:
         hash(key)
     except TypeError:
-        raise Unkeyable from None
+        raise UnkeyableError from None
     return key
 
 
@@ -110,7 +111,7 @@ def _literal_key(value: Any) -> Hashable:
 def _value_key(value: Any, depth: int) -> Hashable:
     """A key for a parameter of an equation, or for what a custom rule closes over."""
     if depth > _MAX_DEPTH:
-        raise Unkeyable(type(value).__name__)
+        raise UnkeyableError(type(value).__name__)
     kind = type(value)
     if kind in _PLAIN:
         # the type too, because 1 == True == 1.0; the representation tells -0.0 from 0.0
@@ -122,7 +123,7 @@ def _value_key(value: Any, depth: int) -> Hashable:
     if kind in (set, frozenset):
         return (kind, frozenset(_value_key(item, depth + 1) for item in value))
     if isinstance(value, _compat.Tracer):
-        raise Unkeyable(type(value).__name__)
+        raise UnkeyableError(type(value).__name__)
     if _compat.is_closed_jaxpr(value):
         return _closed_key(value, depth)
     if _compat.is_open_jaxpr(value):
@@ -138,13 +139,13 @@ def _closed_key(closed: Any, depth: int) -> Hashable:
 
 
 def _array_key(value: Any) -> Hashable:
-    if not hasattr(value, "nbytes") or jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
-        raise Unkeyable(type(value).__name__)
+    if not hasattr(value, "nbytes") or jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        raise UnkeyableError(type(value).__name__)
     if value.nbytes > _MAX_LITERAL_BYTES:
-        raise Unkeyable(type(value).__name__)
+        raise UnkeyableError(type(value).__name__)
     array = np.asarray(value)
     if array.dtype == object:
-        raise Unkeyable(type(value).__name__)
+        raise UnkeyableError(type(value).__name__)
     return ("array", type(value), array.dtype, array.shape, array.tobytes(), getattr(value, "weak_type", None))
 
 
@@ -165,10 +166,10 @@ def _object_key(value: Any, depth: int) -> Hashable:
         return (type(value), tuple([_value_key(part, depth + 1) for part in internal]))
     if _compat.is_plain_data(value):
         return (type(value), value)
-    if dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if dataclasses.is_dataclass(value) and getattr(type(value), "__dataclass_params__").frozen:  # noqa: B009
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
         return (type(value), tuple([(name, _value_key(item, depth + 1)) for name, item in fields]))
-    raise Unkeyable(type(value).__name__)
+    raise UnkeyableError(type(value).__name__)
 
 
 def _function_key(function: types.FunctionType, depth: int) -> Hashable:
@@ -195,7 +196,7 @@ def _cell(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        raise Unkeyable from None
+        raise UnkeyableError from None
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -11,7 +11,7 @@ import jax
 from . import _compat, _overlay
 from ._binding import Bindings
 from ._errors import SpikaxTransformError
-from ._plan import Discovered, Options, Plan, discover
+from ._plan import DiscoveredError, Options, Plan, discover
 from ._stages import Lowered, Staged
 from ._state import creation_count
 from ._trace import refuse_states
@@ -47,9 +47,9 @@ class JitFunction(Generic[P, R]):
             return self._call_slowly(args, kwargs)
         try:
             out, values = plan.compiled(written, read, *args, **kwargs)
-        except Discovered as found:
+        except DiscoveredError as found:
             signature = found.signature
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
             self._explain(error, plan, args, kwargs)
         else:
             for state, value in zip(outputs, values, strict=True):
@@ -69,9 +69,9 @@ class JitFunction(Generic[P, R]):
             try:
                 out, values = plan.compiled(written, read, *args, **kwargs)
                 break
-            except Discovered as found:
+            except DiscoveredError as found:
                 signature = found.signature
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
                 self._explain(error, plan, args, kwargs)
             self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
         plan.scatter(values)
@@ -117,7 +117,7 @@ class JitFunction(Generic[P, R]):
             refuse_states(jax.tree.leaves((args, kwargs)), "jit", "passed to")
         if plan is not None:
             plan.gather()  # raises if a State has no value
-            plan.mark_lost(self.__qualname__)
+            plan.mark_lost(getattr(self._fun, "__qualname__", repr(self._fun)))
         raise error
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:
@@ -143,7 +143,7 @@ class JitFunction(Generic[P, R]):
             written, read = plan.gather()
             try:
                 return Staged(plan, plan.compiled.trace(written, read, *args, **kwargs))
-            except Discovered as found:
+            except DiscoveredError as found:
                 signature = found.signature
             self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
 
@@ -260,8 +260,7 @@ def _call_key(args: Any, kwargs: Any) -> Hashable | None:
     """A key that differs wherever `jax.jit` might trace anew, `None` if there is none."""
     leaves, tree = jax.tree.flatten((args, kwargs))
     parts: list[Hashable] = [tree]
-    for leaf in leaves:
-        parts.append(_compat.aval_of(leaf) if isinstance(leaf, jax.Array) else (type(leaf), leaf))
+    parts += [_compat.aval_of(leaf) if isinstance(leaf, jax.Array) else (type(leaf), leaf) for leaf in leaves]
     try:
         hash(key := tuple(parts))
     except TypeError:

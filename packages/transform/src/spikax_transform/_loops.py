@@ -102,7 +102,8 @@ def for_loop(
     def body(carry: None, x: tuple[Any, ...]) -> tuple[None, Y]:
         return None, f(*x)
 
-    return _loop("for_loop", body, None, xs, length, reverse, unroll, progress)[1]
+    ys: Y = _loop("for_loop", body, None, xs, length, reverse, unroll, progress)[1]
+    return ys
 
 
 def _loop(
@@ -118,8 +119,7 @@ def _loop(
     refuse_states(jax.tree.leaves((init, xs)), name, "passed to")
     carry, carry_tree = jax.tree.flatten(init)
     carry = [_as_array(leaf) for leaf in carry]
-    x_leaves, x_tree = jax.tree.flatten(xs)
-    x_leaves = [_as_array(leaf) for leaf in x_leaves]
+    x_leaves = [_as_array(leaf) for leaf in jax.tree.leaves(xs)]
     steps = _length(name, x_leaves, length)
     x_avals = [_compat.slice_aval(_compat.aval_of(leaf), steps) for leaf in x_leaves]
     starts: dict[State[Any], Any] = {}

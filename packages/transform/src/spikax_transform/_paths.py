@@ -14,8 +14,8 @@ from ._state import State
 
 S = TypeVar("S", bound=State[Any])
 
-_OPAQUE = (str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, jax.Array, type)
-_OPAQUE += (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType)
+_VALUES = (str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, jax.Array)
+_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType)
 
 
 @overload
@@ -45,7 +45,7 @@ def states(obj: object, kind: type[Any] = State) -> dict[str, Any]:
     pending: list[tuple[str, object]] = [("", obj)]
     while pending:  # a stack and not recursion: a chain of a thousand objects is a legitimate model
         path, item = pending.pop()
-        if isinstance(item, _OPAQUE) or id(item) in seen:
+        if isinstance(item, (*_VALUES, *_CODE)) or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, State):

@@ -6,13 +6,16 @@ import inspect
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
 from . import _compat, _overlay
 from ._state import State, creation_count
 from ._trace import Traced, refuse_states, trace_once
+
+
+References: TypeAlias = list[weakref.ref[State[Any]]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Options:
             options["static_argnums"] = _shifted(self.static_argnums, fun)
         if self.static_argnames is not None:
             options["static_argnames"] = self.static_argnames
-        donated = (0,) if self.donate_states else ()
+        donated: tuple[int, ...] = (0,) if self.donate_states else ()
         if self.donate_argnums is not None:
             donated += _shifted(self.donate_argnums, fun)
         if donated:
@@ -53,7 +56,7 @@ class Options:
         return options
 
 
-class Discovered(Exception):
+class DiscoveredError(Exception):
     """Carries a trace out of `jax.jit` when it does not fit the plan that was tried."""
 
     def __init__(self, signature: Signature) -> None:
@@ -69,6 +72,11 @@ class Signature:
     in_avals: tuple[_compat.Aval, ...]
     statics: tuple[Any, ...]
     traced: Traced
+
+    def fits(self, in_tree: Any, in_avals: tuple[_compat.Aval, ...], statics: Sequence[Any]) -> bool:
+        """Whether it was traced for these arguments."""
+        same = len(statics) == len(self.statics) and all(a is b for a, b in zip(statics, self.statics, strict=True))
+        return same and (self.in_tree, self.in_avals) == (in_tree, in_avals)
 
     @property
     def key(self) -> Hashable:
@@ -147,9 +155,9 @@ class Plan:
             write_only = [state for state in write_only if state not in other.alive()]
             reads |= dict.fromkeys(state for state in other.alive() if state not in write_only)
             outputs |= dict.fromkeys(_dereferenced(other.outputs))
-        self.written = [weakref.ref(state) for state in outputs if state not in write_only]
-        self.outputs = [*self.written, *(weakref.ref(state) for state in write_only)]
-        self.read_only = [weakref.ref(state) for state in reads if state not in outputs]
+        self.written: References = [weakref.ref(state) for state in outputs if state not in write_only]
+        self.outputs: References = [*self.written, *(weakref.ref(state) for state in write_only)]
+        self.read_only: References = [weakref.ref(state) for state in reads if state not in outputs]
         created = [reference for reference in self.outputs if reference() in traced.created]
         self._required = [r for r in (*self.outputs, *self.read_only) if r not in created]
         self._checks_outputs = len(self.outputs) > len(self.written) and not created
@@ -212,7 +220,7 @@ class Plan:
             before = creation_count()
             signature = sign(fun, args, kwargs, known)
             if signature is not known and not plan.accepts(signature):
-                raise Discovered(signature)
+                raise DiscoveredError(signature)
             if plan.count == before:
                 plan.count = creation_count()  # the States that this trace itself made are no news
             plan.audit.record(signature)
@@ -244,9 +252,8 @@ def sign(fun: Callable[..., Any], args: Any, kwargs: Any, known: Signature | Non
     refuse_states(leaves, "jit", "passed to")
     dynamic, statics = split(leaves)
     avals = tuple(_compat.aval_of(leaf) for leaf in dynamic)
-    if known is not None and (known.in_tree, known.in_avals) == (tree, avals):
-        if len(statics) == len(known.statics) and all(a is b for a, b in zip(statics, known.statics, strict=True)):
-            return known
+    if known is not None and known.fits(tree, avals, statics):
+        return known
     is_dynamic = [isinstance(leaf, _compat.Tracer) for leaf in leaves]
     constants = [None if moves else leaf for moves, leaf in zip(is_dynamic, leaves, strict=True)]
     del leaves, dynamic, args, kwargs
@@ -266,11 +273,11 @@ def discover(fun: Callable[..., Any], options: Options, args: Any, kwargs: Any) 
     """Run the function's Python once, as `jax.jit` would trace it, for the States that it touches."""
 
     def probe(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> None:
-        raise Discovered(sign(fun, args, kwargs, None))
+        raise DiscoveredError(sign(fun, args, kwargs, None))
 
     try:
         jax.jit(like(fun, probe), **options.for_jax(fun, len(args))).trace([], [], *args, **kwargs)
-    except Discovered as found:
+    except DiscoveredError as found:
         return found.signature
     raise AssertionError("a fresh function was not traced")
 

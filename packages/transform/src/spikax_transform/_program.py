@@ -10,7 +10,7 @@ import jax
 from jax import lax
 
 from . import _compat
-from ._intern import Interned, Unkeyable, jaxpr_key
+from ._intern import Interned, UnkeyableError, jaxpr_key
 from ._progress import Meter, run_blocks
 
 Leaves: TypeAlias = list[Any]
@@ -48,7 +48,7 @@ def run_loop(
         return _make(jaxpr, spec)(operands, carry, xs)
     try:
         key = (jaxpr_key(jaxpr), spec)
-    except Unkeyable:
+    except UnkeyableError:
         return _make(jaxpr, spec)(operands, carry, xs)
     return _programs.get(key, lambda: jax.jit(_make(jaxpr, spec)))(operands, carry, xs)
 
@@ -66,9 +66,7 @@ def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
             return [_like(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
 
         if spec.meter is None:
-            return lax.scan(  # type: ignore[no-any-return]
-                step, carry, xs, length=spec.length, reverse=spec.reverse, unroll=spec.unroll
-            )
+            return lax.scan(step, carry, xs, length=spec.length, reverse=spec.reverse, unroll=spec.unroll)
         return run_blocks(step, carry, xs, spec.meter, reverse=spec.reverse, unroll=spec.unroll)
 
     return loop

@@ -52,13 +52,9 @@ class RandomState(State[jax.Array]):
         >>> RandomState(0).split_key(4).shape
         (4,)
         """
-        if count is None:
-            following, split = jax.random.split(self.value)
-        else:
-            keys = jax.random.split(self.value, count + 1)
-            following, split = keys[0], keys[1:]
-        self.value = following
-        return split
+        keys = jax.random.split(self.value, 2 if count is None else count + 1)
+        self.value = keys[0]
+        return keys[1] if count is None else keys[1:]
 
     def seed(self, seed: int | jax.Array | np.ndarray[Any, Any]) -> None:
         """Start again from a seed or key."""
@@ -70,9 +66,10 @@ def _as_key(seed: int | jax.Array | np.ndarray[Any, Any]) -> jax.Array:
         return jax.random.key(int(seed))
     dtype = getattr(seed, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return seed  # type: ignore[return-value]
+        return jnp.asarray(seed)
     if dtype is not None and dtype == np.uint32 and np.ndim(seed) == 1:
-        return jax.random.wrap_key_data(jnp.asarray(seed))
+        key: jax.Array = jax.random.wrap_key_data(jnp.asarray(seed))
+        return key
     if dtype is not None and jnp.issubdtype(dtype, jnp.integer) and np.ndim(seed) == 0:
         return jax.random.key(seed)
     raise RandomKeyError(

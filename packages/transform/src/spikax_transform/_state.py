@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import jax
@@ -18,7 +18,7 @@ from ._errors import FrozenStateError, StateValueError
 T = TypeVar("T")
 Hook: TypeAlias = Callable[["State[Any]", Any], Any]
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_HERE = str(Path(__file__).parent)
 
 
 class _Creations(threading.local):
@@ -86,6 +86,8 @@ class State(Generic[T]):
     """
 
     __slots__ = ("__weakref__", "_hooks", "_value", "frozen", "metadata", "name", "origin", "tag")
+
+    _value: Any  # never a tracer; read and written by the engine only
 
     def __init__(
         self, value: T, name: str | None = None, tag: str | None = None, *, frozen: bool = False, **metadata: Any
@@ -159,7 +161,8 @@ class State(Generic[T]):
 
     def replace(self, value: T, **changes: Any) -> Self:
         """A new State of the same kind with another value; ``name``, ``tag``, ``frozen`` or metadata may change too."""
-        return _build(type(self), value, {**self._description(), **changes}, {})
+        twin: Self = _build(type(self), value, {**self._description(), **changes}, {})
+        return twin
 
     def _description(self) -> dict[str, Any]:
         return {**self.metadata, "name": self.name, "tag": self.tag, "frozen": self.frozen}
@@ -171,7 +174,7 @@ class State(Generic[T]):
         # By hand and not by `__reduce__`, because a tracer may be copied but not pickled.
         fields = copy.deepcopy(self._description(), memo)
         value = jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), _overlay.read(self))
-        twin = _build(type(self), value, fields, {})
+        twin: Self = _build(type(self), value, fields, {})
         memo[id(self)] = twin
         if hasattr(self, "__dict__"):
             twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -249,7 +252,7 @@ class _Short(str):
         return str(self)
 
 
-def _build(kind: type[Any], value: Any, description: dict[str, Any], attributes: dict[str, Any]) -> Any:
+def _build(kind: Any, value: Any, description: dict[str, Any], attributes: dict[str, Any]) -> Any:
     state = kind.__new__(kind)
     given = dict(description)
     state._start(value, given.pop("name"), given.pop("tag"), given.pop("frozen"), given)
