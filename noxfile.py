@@ -97,10 +97,10 @@ def jax(session: nox.Session, jax: str) -> None:
 def build(session: nox.Session) -> None:
     """Build into dist/ each package's source archive, and from it the wheel. A compiler's warning is an error here."""
     shutil.rmtree(DIST, ignore_errors=True)
-    session.install("build[virtualenv]")
+    session.install("build[uv]")
     for package in PACKAGES:
         session.run(
-            "python", "-m", "build", f"--outdir={DIST}", f"packages/{package}",
+            "python", "-m", "build", "--installer=uv", f"--outdir={DIST}", f"packages/{package}",
             env={"CMAKE_ARGS": "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"},
         )  # fmt: skip
 
