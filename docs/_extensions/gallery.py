@@ -38,7 +38,8 @@ def render(example: Path, gallery: Path) -> None:
     """Run one program and write its page."""
     title, _, text = (ast.get_docstring(ast.parse(example.read_text())) or example.stem).partition("\n")
     output = subprocess.run(
-        [sys.executable, str(example), "--plot", str(gallery / f"{example.stem}.png")],
+        [sys.executable, str(example), "--plot", f"{example.stem}.png"],
+        cwd=gallery,
         env=os.environ | {"MPLBACKEND": "agg"},
         stdout=subprocess.PIPE,
         text=True,
