@@ -1,9 +1,5 @@
 """Mutable State for JAX models, and JAX's transforms over it."""
 
-from ._gradient_api import grad as grad
-from ._gradient_api import jacobian as jacobian
-from ._gradient_api import jacrev as jacrev
-from ._gradient_api import vector_grad as vector_grad
 from ._errors import ArgumentNumberError as ArgumentNumberError
 from ._errors import AuxError as AuxError
 from ._errors import CarryTypeError as CarryTypeError
@@ -24,6 +20,10 @@ from ._errors import UnitsNotSupportedError as UnitsNotSupportedError
 from ._errors import UnreadStateError as UnreadStateError
 from ._gradient import GradientTransform as GradientTransform
 from ._gradient import PyTree as PyTree
+from ._gradient_api import grad as grad
+from ._gradient_api import jacobian as jacobian
+from ._gradient_api import jacrev as jacrev
+from ._gradient_api import vector_grad as vector_grad
 from ._jit import JitFunction as JitFunction
 from ._jit import jit as jit
 from ._loops import for_loop as for_loop

@@ -14,7 +14,6 @@ from . import _compat, _overlay
 from ._state import State, creation_count
 from ._trace import Traced, refuse_states, trace_once
 
-
 References: TypeAlias = list[weakref.ref[State[Any]]]
 
 

@@ -63,7 +63,7 @@ class Meter:
         self.length = length
         self._lock = threading.Lock()
         self._display: Any = None
-        self._done = 0
+        self._seen: set[int] = set()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Meter) and (self.bar, self.length) == (other.bar, other.length)
@@ -76,22 +76,23 @@ class Meter:
         """Steps between two reports."""
         return self.bar.block(self.length)
 
-    def __call__(self, done: Any) -> None:
-        """Show that `done` steps are over; runs on the host."""
-        steps = int(done)
+    def __call__(self, number: Any) -> None:
+        """Show that a block is over; runs on the host, and may be called in any order."""
+        block = int(number)
         with self._lock:
-            if self._display is None or steps < self._done:
+            if self._display is None or block in self._seen:  # a new run, perhaps after one that failed
                 self._close()
                 self._display = _tqdm()(total=self.length, desc=self.bar.desc, disable=None)
-            self._display.update(steps - self._done)
-            self._done = steps
-            if steps >= self.length:
+            self._seen.add(block)
+            self._display.update(min(self.block, self.length - block * self.block))
+            if len(self._seen) * self.block >= self.length:
                 self._close()
 
     def _close(self) -> None:
         if self._display is not None:
             self._display.close()
-        self._display, self._done = None, 0
+        self._display = None
+        self._seen.clear()
 
 
 def meter_for(progress: ProgressBar | int | bool | None, length: int) -> Meter | None:
@@ -132,14 +133,14 @@ def run_blocks(
     def one_block(carry: Any, numbered: tuple[Any, Any]) -> tuple[Any, Any]:
         number, x = numbered
         carry, ys = lax.scan(step, carry, x, length=block, reverse=reverse, unroll=unroll)
-        jax.debug.callback(meter, (whole - number if reverse else number + 1) * block)
+        jax.debug.callback(meter, number)
         return carry, ys
 
     carry, ys = lax.scan(one_block, carry, (jnp.arange(whole), blocks), reverse=reverse)
     ys = jax.tree.map(lambda y: y.reshape(whole * block, *y.shape[2:]), ys)
     if rest:
         carry, last = lax.scan(step, carry, tail, length=rest, reverse=reverse, unroll=unroll)
-        jax.debug.callback(meter, jnp.asarray(meter.length))
+        jax.debug.callback(meter, jnp.int32(whole))
         pair = (last, ys) if reverse else (ys, last)
         ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *pair)
     return carry, ys

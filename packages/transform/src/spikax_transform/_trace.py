@@ -107,6 +107,7 @@ def _collect_created(frame: _overlay.Frame, keep: bool) -> dict[State[Any], Any]
     for state in frame.created:
         frame.writes.pop(state, None)
         frame.consulted.discard(state)
+        frame.overwritten.discard(state)
         del state
     frame.created.clear()
     alive = [(reference(), value) for reference, value in values]

@@ -1,0 +1,413 @@
+"""grad, vector_grad and jacrev: twelve structures, equal to plain JAX on the equivalent pure function."""
+
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import spikax_transform as st
+from tests.transform.counting import Counted, compiles
+
+X, Y = jnp.array([0.5, -1.0]), jnp.array([2.0, 3.0])
+W, B = jnp.array([1.5, 0.25]), {"a": jnp.array([1.0, -2.0]), "c": (jnp.float32(0.5),)}
+AUX = ("text", 7)
+
+
+class Model:
+    """Two States that are differentiated, one of them a pytree, and one that is counted."""
+
+    def __init__(self) -> None:
+        self.w = st.ParamState(W, name="w")
+        self.b = st.State(B, name="b")
+        self.calls = st.State(jnp.int32(0), name="calls")
+
+    def output(self, form: str, x: Any, y: Any) -> Any:
+        self.calls.value = self.calls.value + 1
+        out = pure(form, self.w.value, self.b.value, x, y)
+        self.w.value = self.w.value * 2  # after the read: derivatives are those at entry
+        return out
+
+
+def pure(form: str, w: Any, b: Any, x: Any, y: Any) -> Any:
+    """What the model computes."""
+    r = jnp.sin(w * x) * b["a"] + b["c"][0] * y**2
+    return {"scalar": r.sum(), "array": r, "pytree": {"r": r, "s": (r.sum(),)}}[form]
+
+
+GRAD_STATES: dict[str, Callable[[Model], Any]] = {
+    "none": lambda m: None,
+    "single": lambda m: m.w,
+    "pytree-valued": lambda m: m.b,
+    "list": lambda m: [m.w, m.b],
+    "dict": lambda m: {"w": m.w, "b": m.b},
+    "nested": lambda m: {"deep": [m.w, (m.b,)], "hole": None},
+    "twice": lambda m: [m.w, m.b, m.w],
+}
+VALUES: dict[str, Any] = {
+    "none": None,
+    "single": W,
+    "pytree-valued": B,
+    "list": [W, B],
+    "dict": {"w": W, "b": B},
+    "nested": {"deep": [W, (B,)], "hole": None},
+}
+PICK: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "single": lambda s: (s, B),
+    "pytree-valued": lambda s: (W, s),
+    "list": lambda s: (s[0], s[1]),
+    "dict": lambda s: (s["w"], s["b"]),
+    "nested": lambda s: (s["deep"][0], s["deep"][1][0]),
+}
+ARGNUMS = [None, 0, -1, (0,), (1, -2), np.int64(1)]
+TRANSFORMS = {"grad": (st.grad, "scalar"), "vector_grad": (st.vector_grad, "array"), "jacrev": (st.jacrev, "array")}
+
+
+def expected(name: str, form: str, states: str, argnums: Any) -> Any:
+    """The blocks by JAX alone."""
+
+    def total(*primals: Any) -> Any:
+        rest = list(primals)
+        w, b = PICK[states](rest.pop(0)) if states != "none" else (W, B)
+        out = pure(form, w, b, *rest)
+        return jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, out)) if name == "vector_grad" else out
+
+    derive = jax.jacrev if name == "jacrev" else jax.grad
+    if states == "none":
+        # JAX itself takes a NumPy integer for a sequence of one in jacrev
+        return derive(total, int(argnums or 0) if not isinstance(argnums, tuple) else argnums)(X, Y)
+    of_states = derive(total, 0)(VALUES[states], X, Y)
+    if argnums is None:
+        return of_states
+    if isinstance(argnums, tuple):
+        numbers: Any = tuple(i % 2 + 1 for i in argnums)
+    else:
+        numbers = int(argnums) % 2 + 1
+    return of_states, derive(total, numbers)(VALUES[states], X, Y)
+
+
+def check(actual: Any, wanted: Any) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual, wanted)
+
+
+@pytest.mark.parametrize("how", ["eager", "jit"])
+@pytest.mark.parametrize("argnums", ARGNUMS, ids=repr)
+@pytest.mark.parametrize("states", [name for name in GRAD_STATES if name != "twice"])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_blocks_have_the_structure_and_the_values_of_jax(name: str, states: str, argnums: Any, how: str) -> None:
+    model = Model()
+    transform, form = TRANSFORMS[name]
+    derivative = transform(lambda x, y: model.output(form, x, y), GRAD_STATES[states](model), argnums)
+    actual = (st.jit(derivative) if how == "jit" else derivative)(X, Y)
+    check(actual, expected(name, form, states, argnums))
+    assert model.calls.value == 1
+    np.testing.assert_array_equal(model.w.value, 2 * W)
+
+
+@pytest.mark.parametrize("argnums", [None, 0, (0, 1)], ids=repr)
+@pytest.mark.parametrize("states", ["none", "single", "pytree-valued", "dict"])
+@pytest.mark.parametrize("name", ["vector_grad", "jacrev"])
+def test_pytree_outputs_give_pytree_blocks(name: str, states: str, argnums: Any) -> None:
+    model = Model()
+    transform = TRANSFORMS[name][0]
+    actual = transform(lambda x, y: model.output("pytree", x, y), GRAD_STATES[states](model), argnums)(X, Y)
+    check(actual, expected(name, "pytree", states, argnums))
+
+
+ROWS = list(itertools.product(["none", "list"], [None, 1], [None, False, True], [False, True]))
+
+
+@pytest.mark.parametrize(("states", "argnums", "has_aux", "return_value"), ROWS)
+@pytest.mark.parametrize("how", ["eager", "jit", "scan"])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_twelve_structures(
+    name: str, how: str, states: str, argnums: Any, has_aux: bool | None, return_value: bool
+) -> None:
+    model = Model()
+    transform, form = TRANSFORMS[name]
+    aux: Any = AUX if how == "eager" else jnp.float32(7)
+
+    def f(x: Any, y: Any) -> Any:
+        out = model.output(form, x, y)
+        return (out, aux) if has_aux else out
+
+    derivative = transform(f, GRAD_STATES[states](model), argnums, has_aux=has_aux, return_value=return_value)
+    match how:
+        case "eager":
+            actual = derivative(X, Y)
+        case "jit":
+            actual = st.jit(derivative)(X, Y)
+        case _:
+            actual = jax.tree.map(lambda leaf: leaf[0], st.for_loop(derivative, X[None], Y[None]))
+    parts: list[Any] = [expected(name, form, states, argnums)]
+    parts += [pure(form, W, B, X, Y)] * return_value
+    parts += [aux] * bool(has_aux)
+    if len(parts) == 1:
+        check(actual, parts[0])
+    else:
+        assert isinstance(actual, tuple)
+        assert len(actual) == len(parts)
+        check(actual[: 1 + return_value], tuple(parts[: 1 + return_value]))
+        assert not has_aux or actual[-1] == aux
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_state_that_appears_twice_has_its_whole_block_twice(name: str) -> None:
+    model = Model()
+    transform, form = TRANSFORMS[name]
+    first, b, second = transform(lambda: model.output(form, X, Y), GRAD_STATES["twice"](model))()
+    wanted_w, wanted_b = expected(name, form, "list", None)
+    check((first, b, second), (wanted_w, wanted_b, wanted_w))
+
+
+def test_a_repeated_state_with_an_infinite_value_keeps_its_value() -> None:
+    v = st.State(jnp.array([jnp.inf, 1.0]))
+    blocks, value = st.grad(lambda: jnp.where(jnp.isinf(v.value), 7.0, 3 * v.value).sum(), [v, v], return_value=True)()
+    check(blocks, [jnp.array([0.0, 3.0])] * 2)
+    assert value == 10
+
+
+def test_the_derivative_under_a_raw_vmap_equals_that_of_each_lane() -> None:
+    w = st.ParamState(W)
+    many = jax.vmap(st.jacrev(lambda x: w.value * x**2, w, 0))(jnp.stack([X, Y]))
+    for lane, x in enumerate([X, Y]):
+        check(jax.tree.map(lambda leaf, lane=lane: leaf[lane], many), (jnp.diag(x**2), jnp.diag(2 * W * x)))
+
+
+def test_second_derivatives_by_nesting() -> None:
+    w = st.ParamState(jnp.float32(2))
+    second = st.grad(lambda x: st.grad(lambda: w.value**3 * x, w)() * 1.0, w, 0)
+    check(second(jnp.float32(5)), (jnp.float32(60), jnp.float32(12)))
+
+
+def test_a_gradient_through_a_jitted_loop_equals_backpropagation_by_jax() -> None:
+    w, v = st.ParamState(jnp.float32(0.5)), st.State(jnp.float32(1))
+
+    def step(x: Any) -> Any:
+        v.value = jnp.tanh(w.value * v.value + x)
+        return v.value
+
+    run = st.jit(lambda xs: st.for_loop(step, xs))
+
+    def reference(w: Any, v: Any, xs: Any) -> Any:
+        def body(v: Any, x: Any) -> Any:
+            v = jnp.tanh(w * v + x)
+            return v, v
+
+        return jax.lax.scan(body, v, xs)[1].sum()
+
+    xs = jnp.arange(4.0) / 4
+    (of_w, of_v), of_x = st.grad(lambda xs: run(xs).sum(), (w, v), 0)(xs)
+    check((of_w, of_v, of_x), jax.grad(reference, (0, 1, 2))(jnp.float32(0.5), jnp.float32(1), xs))
+
+
+def test_python_runs_on_each_eager_call_and_sees_changes() -> None:
+    w = st.ParamState(jnp.float32(1))
+    factor = 2.0
+    loss = Counted(lambda: w.value * factor)
+    derivative = st.grad(loss, w)
+    assert derivative() == 2
+    factor = 3.0
+    assert derivative() == 3
+    assert loss.runs == 2
+    w = st.ParamState(jnp.float32(1))
+    with pytest.raises(st.UnreadStateError):
+        derivative()
+
+
+def test_an_eager_gradient_compiles_nothing_the_second_time() -> None:
+    w = st.ParamState(W)
+    derivative = st.jacrev(lambda x: jnp.sin(w.value) * x, w, 0)
+    derivative(X)
+    with compiles() as count:
+        derivative(Y)
+    assert count() == 0
+
+
+def test_it_decorates_functions_and_methods_with_and_without_arguments() -> None:
+    w = st.ParamState(jnp.float32(3))
+
+    @st.grad
+    def square(x: Any) -> Any:
+        """Square it."""
+        return x**2
+
+    @st.grad(grad_states=w, return_value=True)
+    def scaled(x: Any) -> Any:
+        return w.value * x
+
+    class Cell:
+        __slots__ = ("w",)
+
+        def __init__(self) -> None:
+            self.w = st.ParamState(jnp.float32(4))
+
+        @st.grad
+        def bare(self, x: Any, y: Any) -> Any:
+            return self.w.value * x * y
+
+        @st.jacrev(argnums=(0, 1))
+        def both(self, x: Any, y: Any) -> Any:
+            return self.w.value * x * y
+
+        def plain(self, x: Any) -> Any:
+            return self.w.value * x
+
+    assert (square(3.0), square.__doc__) == (6, "Square it.")
+    assert scaled(5.0) == (5, 15)
+    cell = Cell()
+    assert cell.bare(2.0, y=3.0) == 12
+    assert cell.both(2.0, 3.0) == (12, 8)
+    assert st.grad(cell.plain, cell.w)(7.0) == 7
+
+
+def test_keywords_and_objects_pass_through() -> None:
+    def f(x: Any, mode: str, *, power: int, table: Any) -> Any:
+        assert mode == "on"
+        return x**power + table["shift"]
+
+    assert st.grad(f)(2.0, "on", power=3, table={"shift": 1, "name": "t"}) == 12
+
+
+def test_aux_may_be_any_object_and_keeps_its_type() -> None:
+    marker = object()
+    w = st.ParamState(jnp.float32(2))
+    _, aux = st.grad(lambda x: (x * w.value, [marker, 1.5, "s", x, w.value]), has_aux=True)(3.0)
+    assert aux[0] is marker
+    assert [type(item) for item in aux[1:3]] == [float, str]
+    assert not any(isinstance(item, jax.core.Tracer) for item in aux)
+    assert (aux[3], aux[4]) == (3, 2)
+
+
+def test_plain_numbers_written_inside_keep_their_type() -> None:
+    v: st.State[Any] = st.State(0.0)
+    w = st.ParamState(jnp.float32(1))
+
+    def loss() -> Any:
+        v.value = 2.5
+        return w.value * 3
+
+    st.grad(loss, w)()
+    assert type(v.value) is float
+
+
+@pytest.mark.parametrize("result", [lambda x: (x, 1, 2), lambda x: x, lambda x: (x,)], ids=["three", "one", "single"])
+def test_a_result_that_is_not_a_pair_is_an_error_with_aux(result: Any) -> None:
+    with pytest.raises(st.AuxError, match=r"has_aux=True.*expected a pair"):
+        st.grad(result, has_aux=True)(1.0)
+
+
+def test_every_state_that_is_never_read_is_named() -> None:
+    w, a, b = st.ParamState(W), st.State(W, name="first"), st.State(W, name="second")
+    counter = st.State(jnp.int32(0))
+
+    def loss() -> Any:
+        counter.value = counter.value + 1
+        return w.value.sum()
+
+    with pytest.raises(st.UnreadStateError, match=r"'first'.*'second'"):
+        st.grad(loss, [a, w, b])()
+    assert counter.value == 0
+    check(st.grad(loss, [a, w], check_states=False)(), [jnp.zeros(2), jnp.ones(2)])
+
+
+def test_a_state_that_is_read_in_a_nested_transform_only_counts_as_read() -> None:
+    w = st.ParamState(jnp.float32(2))
+    loop = lambda: st.for_loop(lambda: w.value * 1.0, length=3).sum()  # noqa: E731
+    for inner in (loop, st.jit(loop), lambda: st.grad(lambda x: w.value * x)(1.0) * w.value * 1.5):
+        assert st.grad(inner, w)() in (3, 6)
+
+
+def test_a_state_that_is_overwritten_before_it_is_read_is_a_warning() -> None:
+    v = st.State(jnp.float32(1), name="v")
+
+    def loss(x: Any) -> Any:
+        v.value = x
+        return v.value**2
+
+    with pytest.warns(st.OverwrittenStateWarning, match=r"'v'.*overwritten before it is read"):
+        assert st.grad(loss, v)(3.0) == 0
+
+
+def test_no_warning_if_it_is_read_first() -> None:
+    v = st.State(jnp.float32(1))
+
+    def loss(x: Any) -> Any:
+        out = v.value * x
+        v.value = x
+        return out * v.value
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert st.grad(loss, v)(3.0) == 9
+
+
+@pytest.mark.parametrize("argnums", [2, -3, (0, 5)], ids=repr)
+def test_an_argument_that_is_not_there_is_named_in_the_users_numbering(argnums: Any) -> None:
+    class Cell:
+        @st.grad(argnums=argnums)
+        def f(self, x: Any, y: Any) -> Any:
+            return x * y
+
+    with pytest.raises(st.ArgumentNumberError, match=r"2 positional arguments"):
+        Cell().f(1.0, 2.0)
+
+
+@pytest.mark.parametrize("wrong", [1.0, "0", True, (0, "a")], ids=repr)
+def test_argnums_must_be_integers(wrong: Any) -> None:
+    with pytest.raises(st.ArgumentNumberError, match="integer"):
+        st.grad(lambda x: x, argnums=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["w", 1, [jnp.ones(2)], {"a": object()}], ids=["str", "int", "array", "object"])
+def test_grad_states_must_be_states(wrong: Any) -> None:
+    with pytest.raises(st.GradStatesError, match="expected a State"):
+        st.grad(lambda x: x, wrong)
+
+
+def test_an_integer_state_is_refused_or_has_a_float0_block() -> None:
+    n, w = st.State(jnp.array([1, 2]), name="n"), st.ParamState(W)
+    f = lambda: (w.value * n.value.astype(jnp.float32)).sum()  # noqa: E731
+    with pytest.raises(st.GradStatesError, match=r"'n'.*got i32\[2\]"):
+        st.grad(f, n)()
+    of_n, of_w = st.grad(f, (n, w), allow_int=True)()
+    assert of_n.dtype == jax.dtypes.float0
+    np.testing.assert_array_equal(of_w, [1, 2])
+    block = st.jacrev(lambda: w.value * n.value.astype(jnp.float32), n, allow_int=True)()
+    plain = jax.jacrev(lambda n: W * n.astype(jnp.float32), allow_int=True)(n.value)
+    assert (block.shape, block.dtype) == (plain.shape, plain.dtype)
+    assert st.vector_grad(lambda x: x * 1.0, allow_int=True)(3).dtype == jax.dtypes.float0
+
+
+def test_holomorphic_functions_as_in_jax() -> None:
+    z = st.State(jnp.array([1.0 + 2j, 0.5j]))
+    check(st.jacrev(lambda: z.value**2, z, holomorphic=True)(), jax.jacrev(lambda z: z**2, holomorphic=True)(z.value))
+    check(st.vector_grad(lambda: z.value**2, z, holomorphic=True)(), 2 * z.value)
+    with pytest.raises(TypeError):
+        st.grad(lambda: z.value[0], z)()
+
+
+def test_unknown_keywords_and_units_are_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        st.grad(lambda x: x, grads=1)  # type: ignore[call-overload]
+    with pytest.raises(st.UnitsNotSupportedError, match="unit_aware=True"):
+        st.jacrev(lambda x: x, unit_aware=True)
+    with pytest.raises(TypeError, match="expected a function"):
+        st.grad(3)  # type: ignore[call-overload]
+
+
+def test_a_state_as_argument_or_result_is_an_error() -> None:
+    v = st.State(jnp.float32(1))
+    with pytest.raises(st.StateArgumentError, match=r"passed to.*grad"):
+        st.grad(lambda s: 1.0)(v)
+    with pytest.raises(st.StateArgumentError, match="returned from"):
+        st.grad(lambda x: (x, v), has_aux=True)(1.0)
+
+
+def test_jacobian_is_jacrev() -> None:
+    assert st.jacobian is st.jacrev
