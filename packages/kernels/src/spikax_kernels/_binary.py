@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,8 @@ class BinaryArray:
 
     It keeps the values, so that a gradient can flow through them: the derivative of a product with respect to them is
     the straight-through one. Arithmetic and comparisons give plain arrays; indexing, ``reshape`` and ``T`` keep the
-    class. It does not turn into an array by itself, since ``array @ it`` would then be a dense product of the values.
+    class. It does not turn into an array by itself, since ``array @ it`` would then be a dense product of the values;
+    use ``value``.
 
     Args:
         value: Events of any real dtype and any shape.
@@ -89,6 +90,13 @@ class BinaryArray:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def __iter__(self) -> Iterator[BinaryArray]:
+        # Python's default would ask for index after index until one is out of range, which is no error in JAX.
+        return map(BinaryArray, self.value)
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("BinaryArray does not turn into an array by itself; use .value")
 
     def reshape(self, *shape: Any) -> BinaryArray:
         """The same events in another shape."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import pathlib
 import re
+from typing import Any
 
 import jax
-import jaxlib
+from jaxlib.version import __version__ as jaxlib_version
 
 from ._errors import NativeLibraryError
 
@@ -21,19 +22,21 @@ def register() -> None:
     """Load the library and register its handlers.
 
     Raises:
-        NativeLibraryError: There is no library, or its FFI API is newer than the running jaxlib's. Nothing has been
-            registered then: a handler that the runtime rejects would keep JAX's CPU backend from starting.
+        NativeLibraryError: There is no library, or it is another version's, or its FFI API is newer than the running
+            jaxlib's. Nothing has been registered then: a handler that the runtime rejects would keep JAX's CPU backend
+            from starting.
     """
     library = _load()
-    built = (library.spikax_kernels_ffi_api_major(), library.spikax_kernels_ffi_api_minor())
+    built = tuple(_symbol(library, f"spikax_kernels_ffi_api_{part}")() for part in ("major", "minor"))
     running = running_api_version()
     if built[0] != running[0] or built[1] > running[1]:
         raise NativeLibraryError(
-            f"spikax-kernels was built for XLA FFI API {built[0]}.{built[1]}, but jaxlib {jaxlib.__version__} has "
+            f"spikax-kernels was built for XLA FFI API {built[0]}.{built[1]}, but jaxlib {jaxlib_version} has "
             f"{running[0]}.{running[1]}; upgrade JAX: pip install -U 'jax>=0.9'"
         )
-    for name in HANDLERS:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    handlers = [_symbol(library, name) for name in HANDLERS]
+    for name, handler in zip(HANDLERS, handlers, strict=True):
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
 def running_api_version() -> tuple[int, int]:
@@ -49,9 +52,18 @@ def _load() -> ctypes.CDLL:
     paths = sorted(folder.glob("libspikax_kernels.*"))
     if not paths:
         raise NativeLibraryError(
-            f"no native library in {folder}; install the package (a wheel, or `pip install packages/kernels` in a checkout)"
+            f"no native library in {folder}; install spikax-kernels, in a checkout by `pip install packages/kernels`"
         )
     try:
         return ctypes.CDLL(str(paths[0]))
     except OSError as error:
-        raise NativeLibraryError(f"cannot load {paths[0]}: {error}; reinstall spikax-kernels for this platform") from error
+        raise NativeLibraryError(f"cannot load {paths[0]}: {error}; reinstall spikax-kernels") from error
+
+
+def _symbol(library: ctypes.CDLL, name: str) -> Any:
+    try:
+        return getattr(library, name)
+    except AttributeError as error:
+        raise NativeLibraryError(
+            f"the native library is another version's: {error}; reinstall spikax-kernels"
+        ) from error

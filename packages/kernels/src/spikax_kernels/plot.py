@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+_DOTS: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 1.5, "color": "black"}
+
 
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
@@ -28,7 +30,7 @@ def _steps_by_neurons(spikes: ArrayLike) -> np.ndarray[Any, Any]:
     array = np.asarray(spikes)
     if array.ndim != 2:
         raise ShapeError(f"spikes: got shape {array.shape}; expected [steps, neurons]")
-    return array != 0
+    return array.astype(bool)
 
 
 def raster(spikes: ArrayLike, dt: float, *, ax: Axes | None = None, **marker: Any) -> Axes:
@@ -57,13 +59,19 @@ def raster(spikes: ArrayLike, dt: float, *, ax: Axes | None = None, **marker: An
     active = _steps_by_neurons(spikes)
     step, neuron = np.nonzero(active)
     ax = _axes(ax)
-    ax.plot(step * dt, neuron, **{"linestyle": "none", "marker": ".", "markersize": 1.5, "color": "black"} | marker)
+    ax.plot(step * dt, neuron, **(_DOTS | marker))
     ax.set(xlabel="Time (ms)", ylabel="Neuron", xlim=(0, active.shape[0] * dt), ylim=(-0.5, active.shape[1] - 0.5))
     return ax
 
 
 def population_rate(
-    counts: ArrayLike, dt: float, *, neurons: int, bin: float = 1.0, ax: Axes | None = None, **line: Any
+    counts: ArrayLike,
+    dt: float,
+    *,
+    neurons: int,
+    bin: float = 1.0,  # noqa: A002  (the word for it)
+    ax: Axes | None = None,
+    **line: Any,
 ) -> Axes:
     """The mean rate of a population over time, in bins.
 
@@ -98,7 +106,7 @@ def population_rate(
     bins = array.shape[0] // steps
     rate = array[: bins * steps].reshape(bins, steps).sum(1) / (neurons * steps * dt * 1e-3)
     ax = _axes(ax)
-    ax.stairs(rate, np.arange(bins + 1) * steps * dt, **{"color": "black"} | line)
+    ax.stairs(rate, np.arange(bins + 1) * steps * dt, **{"color": "black", "baseline": None} | line)
     ax.set(xlabel="Time (ms)", ylabel="Rate (Hz)", xlim=(0, bins * steps * dt), ylim=(0, None))
     return ax
 
@@ -126,8 +134,7 @@ def spy(matrix: CSR, *, ax: Axes | None = None, **marker: Any) -> Axes:
     indptr = np.asarray(matrix.indptr)
     pre = np.repeat(np.arange(matrix.shape[0]), np.diff(indptr))
     ax = _axes(ax)
-    dots = {"linestyle": "none", "marker": ".", "markersize": 1.5, "color": "black"} | marker
-    ax.plot(np.asarray(matrix.indices)[: indptr[-1]], pre, **dots)
+    ax.plot(np.asarray(matrix.indices)[: indptr[-1]], pre, **(_DOTS | marker))
     ax.set(xlabel="Postsynaptic neuron", ylabel="Presynaptic neuron")
     ax.set(xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5), aspect="equal")
     return ax

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikax_kernels._binary import BinaryArray
 from spikax_kernels._errors import DTypeError, ShapeError
+from spikax_kernels.formats._structure import is_real
 
 
 class Events(NamedTuple):
@@ -21,14 +22,14 @@ class Events(NamedTuple):
 
 def as_events(x: Any) -> Events | None:
     """``x`` as events; ``None`` if it is nothing that a matrix can be multiplied by."""
-    if isinstance(x, BinaryArray):
-        return Events(jnp.asarray(x.value), binary=True)
-    if not isinstance(x, (jax.Array, np.ndarray, np.generic)):
+    marked = isinstance(x, BinaryArray)
+    array = x.value if marked else x
+    if not isinstance(array, (jax.Array, np.ndarray, np.generic)):
         return None
-    array = jnp.asarray(x)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+    array = jnp.asarray(array)
+    if array.dtype != jnp.bool_ and not is_real(array.dtype):
         raise DTypeError(f"events: got {array.dtype}; expected bool or a real dtype")
-    return Events(array, binary=array.dtype == jnp.bool_)
+    return Events(array, binary=marked or array.dtype == jnp.bool_)
 
 
 def check_shapes(left: tuple[int, ...], right: tuple[int, ...], x: jax.Array) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, Self
 
 import jax
@@ -11,8 +10,8 @@ import numpy as np
 
 from spikax_kernels._errors import ShapeError, StructureError
 from spikax_kernels.formats import _product
-from spikax_kernels.formats._structure import as_structure, check_compressed
-from spikax_kernels.ops._reference import add_at, rows_of
+from spikax_kernels.formats._structure import as_shape, as_structure, as_weights, check_compressed
+from spikax_kernels.ops._reference import accumulator, rows_of
 from spikax_kernels.ops.gather.op import gather
 from spikax_kernels.ops.scatter.op import scatter
 
@@ -60,9 +59,9 @@ class CSR:
     __array_ufunc__ = None
 
     def __init__(self, data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int], check: bool = True) -> None:
-        rows, cols = map(operator.index, shape)
-        check_compressed(data, indices, indptr, (rows, cols), values=check)
-        self._set(jnp.asarray(data), as_structure("indices", indices), as_structure("indptr", indptr), (rows, cols))
+        shape = as_shape(shape)
+        check_compressed(data, indices, indptr, shape, values=check)
+        self._set(as_weights(data), as_structure("indices", indices), as_structure("indptr", indptr), shape)
 
     def _set(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         for name, value in zip(self.__slots__, (data, indices, indptr, shape), strict=True):
@@ -81,17 +80,21 @@ class CSR:
 
     @classmethod
     def tree_unflatten(cls, shape: tuple[int, int], leaves: Any) -> Self:
-        """The matrix of these leaves, whatever they are: JAX also unflattens with placeholders, so nothing is checked."""
+        """The matrix of these leaves, whatever they are, because JAX also unflattens with placeholders."""
         self = object.__new__(cls)
-        self._set(*leaves, shape)
+        data, indices, indptr = leaves
+        self._set(data, indices, indptr, shape)
         return self
 
     def __reduce__(self) -> Any:
         return _restore, (self.shape, (self.data, self.indices, self.indptr))
 
     def __repr__(self) -> str:
-        weights = "homogeneous" if self.data.size == 1 else "heterogeneous"
-        return f"CSR(shape={self.shape}, nse={self.nse}, dtype={self.dtype}, {weights})"
+        if not all(isinstance(leaf, (jax.Array, np.ndarray)) for leaf in (self.data, self.indices, self.indptr)):
+            return f"CSR({self.data}, {self.indices}, {self.indptr}, shape={self.shape})"
+        weights = "heterogeneous" if self.data.shape[-1:] == self.indices.shape[-1:] else "homogeneous"
+        stack = f"stack of {self.indptr.shape[:-1]}, " if self.indptr.ndim > 1 else ""
+        return f"CSR({stack}shape={self.shape}, nse={self.nse}, dtype={self.dtype}, {weights})"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -119,16 +122,17 @@ class CSR:
             Array([1., 1., 0.], dtype=float32)
         """
         check_compressed(data, self.indices, self.indptr, self.shape, values=False)
-        return CSR.tree_unflatten(self.shape, (jnp.asarray(data), self.indices, self.indptr))
+        return CSR.tree_unflatten(self.shape, (as_weights(data), self.indices, self.indptr))
 
     def todense(self) -> jax.Array:
-        """The matrix as an array ``[n_pre, n_post]``; entries that are stored twice add, those out of range are dropped."""
-        rows, cols = self.shape
+        """The matrix as an array ``[n_pre, n_post]``; what is stored twice adds, what is out of range is dropped."""
+        self._check_alone()
         row, column = rows_of(self.indptr, self.nse), self.indices
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < cols)
-        dtype = jnp.promote_types(row.dtype, column.dtype)
-        flat = jnp.where(inside, row.astype(dtype) * cols + column.astype(dtype), -1)
-        return add_at(rows * cols, flat, jnp.broadcast_to(self.data, self.indices.shape)).reshape(rows, cols)
+        # A negative index would count from the end.
+        outside = (row < 0) | (column < 0)
+        row = jnp.where(outside, self.shape[0], row)
+        wide = jnp.zeros(self.shape, accumulator(self.dtype))
+        return wide.at[row, column].add(self.data.astype(wide.dtype), mode="drop").astype(self.dtype)
 
     @classmethod
     def from_dense(cls, dense: Any) -> CSR:
@@ -141,18 +145,26 @@ class CSR:
             CSR(shape=(2, 3), nse=3, dtype=float32, heterogeneous)
         """
         if isinstance(dense, jax.core.Tracer):
-            raise StructureError("from_dense: got a traced array, whose entries cannot be counted; build the matrix outside jit")
+            raise StructureError(
+                "from_dense: got a traced array, whose entries cannot be counted; build the matrix outside jit"
+            )
         array = np.asarray(dense)
         if array.ndim != 2:
             raise ShapeError(f"from_dense: got shape {array.shape}; expected rank 2")
         row, column = np.nonzero(array)
         indptr = np.searchsorted(row, np.arange(array.shape[0] + 1))
-        return cls(array[row, column], column, indptr, shape=array.shape)
+        index = np.promote_types(np.int32, np.min_scalar_type(-1 - max(array.shape[1], row.size)))
+        return cls(array[row, column], column.astype(index), indptr.astype(index), shape=array.shape)
+
+    def _check_alone(self) -> None:
+        if (self.indices.ndim, self.indptr.ndim) != (1, 1) or self.data.shape not in ((), (1,), self.indices.shape):
+            raise ShapeError(f"got {self!r} with data of shape {self.data.shape}; for a stack of matrices use jax.vmap")
 
     def __matmul__(self, x: Any) -> jax.Array:
         events = _product.as_events(x)
         if events is None:
             return NotImplemented
+        self._check_alone()
         _product.check_shapes(self.shape, events.array.shape, events.array)
         data, events = _product.promote(self.data, events)
         if events.array.ndim == 1:
@@ -165,6 +177,7 @@ class CSR:
         events = _product.as_events(x)
         if events is None:
             return NotImplemented
+        self._check_alone()
         _product.check_shapes(events.array.shape, self.shape, events.array)
         data, events = _product.promote(self.data, events)
         lead = (1,) * (events.array.ndim - 1)

@@ -33,6 +33,6 @@ def lane_shape(*operands: Any) -> tuple[int, ...]:
 
 
 def fit(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """``x`` summed over the lanes that ``shape`` shares and repeated over those that ``x`` shares: transposed broadcasting."""
+    """``x`` summed over the lanes that ``shape`` shares, and repeated over those that ``x`` shares."""
     axes = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want == 1)
     return jnp.broadcast_to(x.sum(axes, keepdims=True) if axes else x, shape)

@@ -9,17 +9,11 @@ import jax
 import jax.numpy as jnp
 
 WEIGHTS = ("float32", "float64")
-INDICES = ("int32", "int64")
 
 
-def supports(dtype: Any, *indices: Any) -> bool | str:
-    """``True`` if kernels are compiled for these dtypes, else why not."""
-    if str(dtype) not in WEIGHTS:
-        return f"weights are {dtype}; it is compiled for {' and '.join(WEIGHTS)}"
-    for array in indices:
-        if str(array.dtype) not in INDICES:
-            return f"indices are {array.dtype}; it is compiled for {' and '.join(INDICES)}"
-    return True
+def supports(dtype: Any) -> bool | str:
+    """``True`` if kernels are compiled for weights of ``dtype``, else why not."""
+    return str(dtype) in WEIGHTS or f"weights are {dtype}; it is compiled for {' and '.join(WEIGHTS)}"
 
 
 def as_events(x: jax.Array, binary: bool) -> jax.Array:

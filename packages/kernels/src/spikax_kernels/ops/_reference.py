@@ -7,19 +7,18 @@ import jax.numpy as jnp
 
 
 def rows_of(indptr: jax.Array, entries: int) -> jax.Array:
-    """The row of each entry, ``int32`` or ``int64`` of shape ``[entries]``: -1 before the first row, n after the last."""
+    """The row of each entry, ``[entries]`` in the dtype of ``indptr``: -1 before the first row, n after the last."""
     return jnp.searchsorted(indptr, jnp.arange(entries, dtype=indptr.dtype), side="right").astype(indptr.dtype) - 1
 
 
 def take(x: jax.Array, at: jax.Array) -> jax.Array:
     """``x[at]``, and zero where ``at`` is out of range (also where it is negative)."""
-    inside = (at >= 0) & (at < x.shape[0])
-    zero = jnp.zeros((), x.dtype)
-    return jnp.where(inside, x.at[at].get(mode="fill", fill_value=0), zero) if x.shape[0] else jnp.zeros(at.shape, x.dtype)
+    values = x.at[at].get(mode="fill", fill_value=0)
+    return jnp.where(at >= 0, values, jnp.zeros((), x.dtype))
 
 
 def add_at(size: int, at: jax.Array, values: jax.Array) -> jax.Array:
-    """Zeros of shape ``[size]`` with ``values`` added at ``at``; out-of-range places (also negative ones) are dropped."""
+    """Zeros of shape ``[size]`` with ``values`` added at ``at``; places out of range, negative too, are dropped."""
     safe = jnp.where(at < 0, jnp.asarray(size, at.dtype), at)
     return jnp.zeros(size, values.dtype).at[safe].add(values, mode="drop")
 
@@ -34,4 +33,5 @@ def contribution(data: jax.Array, x: jax.Array, binary: bool) -> jax.Array:
 
 def accumulator(dtype: jax.typing.DTypeLike) -> jax.typing.DTypeLike:
     """The dtype to sum in: half precision adds up in float32."""
-    return jnp.float32 if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32 else dtype
+    half = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4
+    return jnp.float32 if half else dtype

@@ -6,9 +6,11 @@ One table per operator feeds its tests and its benchmarks, so that a case added 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Spec:
     index: str = "int32"
     tags: frozenset[str] = frozenset({"test"})
 
-    def matrix(self, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def matrix(self, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         """``(data, indices, indptr)`` with rows of Poisson length, unsorted, in which a column may come twice."""
         lengths = rng.poisson(self.fan_out, self.rows) if self.cols else np.zeros(self.rows, int)
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.index)
@@ -49,7 +51,7 @@ class Spec:
         data = rng.normal(size=1 if self.homogeneous else indptr[-1]).astype(self.dtype)
         return self._leading(data), self._leading(indices), self._leading(indptr)
 
-    def vector(self, size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    def vector(self, size: int, rng: np.random.Generator) -> Array:
         """Events ``[*lanes, size]``."""
         active = rng.random((*self.lanes, size)) < self.rate
         if self.events == "bool":
@@ -61,7 +63,7 @@ class Spec:
         """Whether only being active counts."""
         return self.events != "valued"
 
-    def _leading(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _leading(self, array: Array) -> Array:
         return array.reshape((1,) * len(self.lanes) + array.shape)
 
 

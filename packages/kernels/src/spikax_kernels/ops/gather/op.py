@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from spikax_core import XLACustomKernel
 
+from spikax_core import XLACustomKernel
 from spikax_kernels._compat import is_undefined
 from spikax_kernels.ops import _check, _lanes, _native
 from spikax_kernels.ops.gather.reference import reference
@@ -46,7 +46,7 @@ def gather(
 
     Raises:
         ShapeError: Lengths do not fit, or lane axes do not broadcast.
-        DTypeError: Valued events of another dtype than the weights, or indices that are no integers.
+        DTypeError: Valued events of another dtype than the weights, or indices that are not ``int32`` or ``int64``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -55,8 +55,17 @@ def gather(
         >>> gather(data, indices, indptr, jnp.array([1.0, 10.0, 100.0]))
         Array([201.,  40.], dtype=float32)
     """
-    y: jax.Array = kernel(data, indices, indptr, x, binary=binary or x.dtype == jnp.bool_, backend=backend)
+    binary = binary or x.dtype == jnp.bool_
+    x = _check.differentiable(x, data.dtype)
+    y: jax.Array = kernel(data, indices, indptr, x, binary=binary, backend=backend)
     return y
+
+
+def dot(weights: jax.Array, x: jax.Array) -> jax.Array:
+    """The sum of ``weights * x`` over the last axis, kept with length 1: what a full row collects from ``x``."""
+    size, lead = x.shape[-1], (1,) * (x.ndim - 1)
+    columns = jnp.arange(size, dtype=jnp.int32).reshape(*lead, size)
+    return gather(weights, columns, jnp.array([0, size], jnp.int32).reshape(*lead, 2), x)
 
 
 def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.ShapeDtypeStruct:
@@ -72,8 +81,7 @@ def _build(in_avals: Any, out_avals: Sequence[Any], *, binary: bool) -> Callable
 
 
 def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
-    data, indices, indptr, _x = in_avals
-    return _native.supports(data.dtype, indices, indptr)
+    return _native.supports(in_avals[0].dtype)
 
 
 def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
@@ -85,7 +93,7 @@ def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary
     return gather(data, indices, indptr, t.astype(data.dtype))
 
 
-def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> tuple[Any, ...]:
+def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> Any:
     if not is_undefined(data):
         ct_x = scatter_op.scatter(data, indices, indptr, ct, cols=x.aval.shape[-1])
         return None, None, None, _lanes.fit(ct_x, x.aval.shape)
@@ -95,7 +103,7 @@ def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, b
     else:
         # One weight for all entries: its cotangent is that of the product with weight 1.
         unit = gather(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, binary=binary)
-        ct_data = _lanes.fit((unit * ct).sum(-1, keepdims=True), shape)
+        ct_data = _lanes.fit(dot(ct, unit), shape)
     return ct_data, None, None, None
 
 

@@ -11,7 +11,7 @@ from spikax_kernels.ops._reference import accumulator, add_at, contribution, row
 
 
 def reference(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, binary: bool) -> jax.Array:
-    """``y[r] = sum of data[k] * x[c]`` over the entries ``k`` (row ``r``, column ``c``) whose event ``x[c]`` is active."""
+    """``y[r] = sum of data[k] * x[c]`` over the entries ``k`` (row ``r``, column ``c``) with an active event ``x[c]``."""
 
     @functools.partial(jnp.vectorize, signature="(d),(k),(p),(c)->(r)")
     def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
@@ -19,4 +19,5 @@ def reference(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Arr
         rows = rows_of(indptr, indices.shape[0])
         return add_at(indptr.shape[0] - 1, rows, values.astype(accumulator(data.dtype))).astype(data.dtype)
 
-    return lane(data, indices, indptr, x)
+    y: jax.Array = lane(data, indices, indptr, x)
+    return y

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from spikax_core import XLACustomKernel
 
+from spikax_core import XLACustomKernel
 from spikax_kernels._compat import is_undefined
 from spikax_kernels.ops import _check, _lanes, _native
 from spikax_kernels.ops.gather import op as gather_op
@@ -48,7 +48,7 @@ def scatter(
 
     Raises:
         ShapeError: Lengths do not fit, or lane axes do not broadcast.
-        DTypeError: Valued events of another dtype than the weights, or indices that are no integers.
+        DTypeError: Valued events of another dtype than the weights, or indices that are not ``int32`` or ``int64``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,6 +58,7 @@ def scatter(
         Array([1., 0., 2.], dtype=float32)
     """
     binary = binary or x.dtype == jnp.bool_
+    x = _check.differentiable(x, data.dtype)
     y: jax.Array = kernel(data, indices, indptr, x, cols=cols, binary=binary, backend=backend)
     return y
 
@@ -75,8 +76,7 @@ def _build(in_avals: Any, out_avals: Sequence[Any], *, cols: int, binary: bool) 
 
 
 def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
-    data, indices, indptr, _x = in_avals
-    return _native.supports(data.dtype, indices, indptr)
+    return _native.supports(in_avals[0].dtype)
 
 
 def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.Array:
@@ -88,7 +88,7 @@ def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: 
     return scatter(data, indices, indptr, t.astype(data.dtype), cols=cols)
 
 
-def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> tuple[Any, ...]:
+def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> Any:
     if not is_undefined(data):
         return None, None, None, _lanes.fit(gather_op.gather(data, indices, indptr, ct), x.aval.shape)
     shape = data.aval.shape
@@ -97,7 +97,7 @@ def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, c
     else:
         # One weight for all entries: its cotangent is that of the product with weight 1.
         unit = scatter(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, cols=cols, binary=binary)
-        ct_data = _lanes.fit((unit * ct).sum(-1, keepdims=True), shape)
+        ct_data = _lanes.fit(gather_op.dot(ct, unit), shape)
     return ct_data, None, None, None
 
 

@@ -13,7 +13,7 @@ from spikax_kernels.ops._reference import accumulator, add_at, contribution, row
 def reference(
     data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, cols: int, binary: bool
 ) -> jax.Array:
-    """``y[c] = sum of data[k] * x[r]`` over the entries ``k`` (row ``r``, column ``c``) whose event ``x[r]`` is active."""
+    """``y[c] = sum of data[k] * x[r]`` over the entries ``k`` (row ``r``, column ``c``) with an active event ``x[r]``."""
 
     @functools.partial(jnp.vectorize, signature="(d),(k),(p),(r)->(c)")
     def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
@@ -21,4 +21,5 @@ def reference(
         values = contribution(data, events, binary)
         return add_at(cols, indices, values.astype(accumulator(data.dtype))).astype(data.dtype)
 
-    return lane(data, indices, indptr, x)
+    y: jax.Array = lane(data, indices, indptr, x)
+    return y

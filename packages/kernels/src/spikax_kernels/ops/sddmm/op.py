@@ -1,4 +1,4 @@
-"""``sddmm``: the outer product of two vectors at the entries of a matrix (sampled dense-dense matrix multiplication)."""
+"""``sddmm``: the outer product of two vectors at the entries of a matrix (sampled dense-dense product)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from spikax_core import XLACustomKernel
 
+from spikax_core import XLACustomKernel
 from spikax_kernels._compat import is_undefined
 from spikax_kernels._errors import ShapeError
 from spikax_kernels.ops import _check, _lanes, _native
@@ -50,16 +50,19 @@ def sddmm(
 
     Raises:
         ShapeError: Lengths do not fit, or lane axes do not broadcast.
-        DTypeError: Values of another dtype than ``dtype`` that are not binary, or indices that are no integers.
+        DTypeError: Values of another dtype than ``dtype`` that are not binary, or indices that are not ``int32`` or
+            ``int64``.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from spikax_kernels.ops.sddmm.op import sddmm
-        >>> y, x, indices, indptr = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0, 7.0]), jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
+        >>> y, x = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0, 7.0])
+        >>> indices, indptr = jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
         >>> sddmm(y, x, indices, indptr, dtype=jnp.float32)
         Array([ 3.,  7., 10.], dtype=float32)
     """
     binary = (binary[0] or y.dtype == jnp.bool_, binary[1] or x.dtype == jnp.bool_)
+    y, x = _check.differentiable(y, dtype), _check.differentiable(x, dtype)
     z: jax.Array = kernel(y, x, indices, indptr, dtype=jnp.dtype(dtype), lanes=lanes, binary=binary, backend=backend)
     return z
 
@@ -80,15 +83,14 @@ def _build(in_avals: Any, out_avals: Sequence[Any], *, dtype: Any, lanes: Any, b
 
 
 def _supports(in_avals: Sequence[Any], *, dtype: Any, **_: Any) -> bool | str:
-    _y, _x, indices, indptr = in_avals
-    return _native.supports(dtype, indices, indptr)
+    return _native.supports(dtype)
 
 
-def _jvp_y(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+def _jvp_y(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> Any:
     return sddmm(t.astype(dtype), x, indices, indptr, dtype=dtype, lanes=lanes, binary=(False, binary[1]))
 
 
-def _jvp_x(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+def _jvp_x(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> Any:
     return sddmm(y, t.astype(dtype), indices, indptr, dtype=dtype, lanes=lanes, binary=(binary[0], False))
 
 

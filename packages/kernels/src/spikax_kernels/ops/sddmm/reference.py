@@ -26,8 +26,9 @@ def reference(
     @functools.partial(jnp.vectorize, signature="(r),(c),(k),(p)->(k)")
     def lane(y: jax.Array, x: jax.Array, indices: jax.Array, indptr: jax.Array) -> jax.Array:
         one = jnp.ones((), accumulator(dtype))
-        rows = contribution(one, take(y, rows_of(indptr, indices.shape[0])), binary[0])
-        return contribution(rows, take(x, indices), binary[1])
+        row, column = take(y, rows_of(indptr, indices.shape[0])), take(x, indices)
+        product = contribution(contribution(one, row, binary[0]), column, binary[1])
+        return jnp.where(row != 0, product, jnp.zeros((), product.dtype))
 
     z = lane(y, x, indices, indptr)
     return fit(z, (*lanes, indices.shape[-1])).astype(dtype)
