@@ -25,11 +25,11 @@ WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
 
 # What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
-ALL = ["core", "kernels[plot,scipy]", "transform[progress]"]
+ALL = ["core", "kernels[plot]", "transform[progress]"]
 SUITES = {
     "core": (["core"], "test"),
     "transform": (["transform[progress]"], "test"),
-    "kernels": (["core", "kernels[plot,scipy]"], "test"),
+    "kernels": (["core", "kernels[plot]"], "test-kernels"),
     "together": (ALL, "test-repo"),
 }
 # The oldest JAX that the packages accept, whose headers the kernels are built with, and one that is older still.
