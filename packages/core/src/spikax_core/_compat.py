@@ -67,8 +67,11 @@ def set_lowering(primitive: Primitive, platform: str | None, rule: Callable[...,
     """Lower ``primitive`` on ``platform`` (``None``: on any other one) by ``rule(in_avals, out_avals, params)``."""
 
     def lower(ctx: Any, *operands: Any, **params: Any) -> Any:
-        function = rule(ctx.avals_in, ctx.avals_out, params)
-        return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+        avals_in, avals_out = list(map(bare, ctx.avals_in)), list(map(bare, ctx.avals_out))
+        function = rule(avals_in, avals_out, params)
+        # Bare, because what matters of a mesh has been settled: a reference may loop over a constant of its own, which
+        # does not vary over devices as its operands do.
+        return mlir.lower_fun(function, multiple_results=True)(ctx.replace(avals_in=avals_in), *operands)
 
     mlir.register_lowering(primitive, lower, platform=platform)
 
@@ -102,12 +105,19 @@ def varying_axes(aval: Any) -> frozenset[str]:
     return axes
 
 
+def bare(aval: jax.core.ShapedArray) -> jax.core.ShapedArray:
+    """``aval`` without what it says of a mesh."""
+    return jax.core.ShapedArray(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
 def result_aval(struct: jax.ShapeDtypeStruct, operands: Sequence[jax.core.ShapedArray]) -> jax.core.ShapedArray:
-    """The type of a result, which varies over the mesh axes that any operand varies over."""
-    aval = jax.core.ShapedArray(struct.shape, struct.dtype)
+    """The type of a result: on the operands' mesh, varying over the axes that any of them varies over."""
+    mesh = next((a.sharding.mesh for a in operands if not a.sharding.mesh.empty), None)
+    if mesh is None:
+        return jax.core.ShapedArray(struct.shape, struct.dtype)
+    spec = jax.P(*[None] * len(struct.shape))
+    aval = jax.core.ShapedArray(struct.shape, struct.dtype, sharding=jax.NamedSharding(mesh, spec))
     axes = _union(operands)
-    if not axes:
-        return aval
     varying: jax.core.ShapedArray
     if getattr(aval, "mat", None) is None:
         varying = aval.update(vma=axes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
 _PREFIXES = (("bfloat", "bf"), ("float8_", "f8_"), ("float", "f"), ("uint", "u"), ("int", "i"), ("complex", "c"))
@@ -15,13 +16,16 @@ def describe(value: Any) -> str:
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is None or shape is None:
         return type(value).__name__
-    name = str(dtype) if not isinstance(dtype, type) else np.dtype(dtype).name
-    if name != "float0":
-        for long, short in _PREFIXES:
-            if name.startswith(long):
-                name = short + name.removeprefix(long)
-                break
-    return f"{name}[{','.join(map(str, shape))}]"
+    name = str(np.dtype(dtype)) if isinstance(dtype, type) else str(dtype)
+    short = "float0" if dtype == jax.dtypes.float0 else _shorten(name)
+    return f"{short}[{','.join(map(str, shape))}]"
+
+
+def _shorten(name: str) -> str:
+    for long, short in _PREFIXES:
+        if name.startswith(long):
+            return short + name.removeprefix(long)
+    return name
 
 
 def describe_all(values: Iterable[Any]) -> str:

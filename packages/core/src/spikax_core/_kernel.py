@@ -19,6 +19,7 @@ from ._compat import (
     UndefinedPrimal,
     align,
     aligned,
+    bare,
     bind,
     new_primitive,
     result_aval,
@@ -281,7 +282,7 @@ class XLACustomKernel:
             raise ParameterError(f"{self.name}: the param name {PARAM!r} is reserved; choose another")
         declared = outs
         if self._shape_rule is not None:
-            declared = _types(self.name, self._shape_rule(*in_avals, **params))
+            declared = _types(self.name, self._shape_rule(*map(bare, in_avals), **params))
             if outs is not None and outs != declared:
                 raise OutputMismatchError(
                     f"{self.name}: outs= says {describe_all(outs[0])}, the shape rule {describe_all(declared[0])}; "

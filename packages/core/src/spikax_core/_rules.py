@@ -20,13 +20,12 @@ def entries(where: str, value: Any, tree: TreeDef) -> list[Any]:
         RuleOutputError: ``value`` is of another structure.
     """
     node = tree.node_data()
-    if node is not None and node[0] in (tuple, list) and isinstance(value, (tuple, list)):
-        value = node[0](value)
+    a_tuple = node is not None and node[0] in (tuple, list)
+    sequence = isinstance(value, (tuple, list))
     try:
-        flat: list[Any] = tree.flatten_up_to(value)
+        flat: list[Any] = tree.flatten_up_to(node[0](value) if a_tuple and sequence else value)
     except (TypeError, ValueError):
-        got = f"{type(value).__name__} of {len(value)}" if isinstance(value, (tuple, list)) else describe(value)
-        a_tuple = node is not None and node[0] in (tuple, list)
+        got = f"{type(value).__name__} of {len(value)}" if sequence else describe(value)
         expected = f"a tuple of {tree.num_leaves}" if a_tuple else f"the structure {tree}"
         raise RuleOutputError(f"{where}: got {got}; expected {expected}") from None
     return flat
