@@ -11,7 +11,7 @@ from spikax_kernels.ops._reference import accumulator, add_at, contribution, row
 
 
 def reference(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, binary: bool) -> jax.Array:
-    """``y[r] = sum of data[k] * x[c]`` over the entries ``k`` (row ``r``, column ``c``) with an active event ``x[c]``."""
+    """``y[r]`` is the sum of ``data[k] * x[c]`` over entries ``k`` (row ``r``, column ``c``) with ``x[c]`` active."""
 
     @functools.partial(jnp.vectorize, signature="(d),(k),(p),(c)->(r)")
     def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:

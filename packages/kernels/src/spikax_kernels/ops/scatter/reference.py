@@ -13,7 +13,7 @@ from spikax_kernels.ops._reference import accumulator, add_at, contribution, row
 def reference(
     data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array, *, cols: int, binary: bool
 ) -> jax.Array:
-    """``y[c] = sum of data[k] * x[r]`` over the entries ``k`` (row ``r``, column ``c``) with an active event ``x[r]``."""
+    """``y[c]`` is the sum of ``data[k] * x[r]`` over entries ``k`` (row ``r``, column ``c``) with ``x[r]`` active."""
 
     @functools.partial(jnp.vectorize, signature="(d),(k),(p),(r)->(c)")
     def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
