@@ -23,12 +23,15 @@ def add_at(size: int, at: jax.Array, values: jax.Array) -> jax.Array:
     return jnp.zeros(size, values.dtype).at[safe].add(values, mode="drop")
 
 
+def is_active(x: jax.Array) -> jax.Array:
+    """Where ``x`` is ``True``, or a number that is not zero; NaN is active."""
+    return x.astype(jnp.bool_)
+
+
 def contribution(data: jax.Array, x: jax.Array, binary: bool) -> jax.Array:
     """``data * x`` (``data`` where events are binary) where ``x`` is active, else zero, whatever ``data`` holds."""
-    active = x != 0
-    data, _ = jnp.broadcast_arrays(data, x)
     product = data if binary else data * x.astype(data.dtype)
-    return jnp.where(active, product, jnp.zeros((), data.dtype))
+    return jnp.where(is_active(x), product, jnp.zeros((), data.dtype))
 
 
 def accumulator(dtype: jax.typing.DTypeLike) -> jax.typing.DTypeLike:

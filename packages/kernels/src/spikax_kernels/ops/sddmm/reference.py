@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spikax_kernels.ops._lanes import fit
-from spikax_kernels.ops._reference import accumulator, contribution, rows_of, take
+from spikax_kernels.ops._reference import accumulator, contribution, is_active, rows_of, take
 
 
 def reference(
@@ -28,7 +28,7 @@ def reference(
         one = jnp.ones((), accumulator(dtype))
         row, column = take(y, rows_of(indptr, indices.shape[0])), take(x, indices)
         product = contribution(contribution(one, row, binary[0]), column, binary[1])
-        return jnp.where(row != 0, product, jnp.zeros((), product.dtype))
+        return jnp.where(is_active(row), product, jnp.zeros((), product.dtype))
 
     z = lane(y, x, indices, indptr)
     return fit(z, (*lanes, indices.shape[-1])).astype(dtype)
