@@ -1,0 +1,129 @@
+"""Structure that describes no matrix, where it cannot be checked: nothing is read or written outside, the rest is right."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spikax_core import use_backend
+from tests.kernels._oracle import OPERATORS, Array, Operator, assert_close, spikes
+
+ROWS, COLS, ENTRIES = 40, 30, 200
+each = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+backends = pytest.mark.parametrize("backend", ["cpp", "reference"])
+widths = pytest.mark.parametrize("index", ["int32", "int64"])
+
+
+def arguments(operator: Operator, indices: Array, indptr: Array) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ones = np.ones(len(indices), np.float32)
+    if operator.name == "sddmm":
+        kind = {"dtype": jnp.dtype("float32"), "lanes": (), "binary": (False, False)}
+        return (np.ones(ROWS, np.float32), spikes(COLS), indices, indptr), kind
+    if operator.name == "scatter":
+        return (ones, indices, indptr, np.ones(ROWS, bool)), {"cols": COLS, "binary": True}
+    return (ones, indices, indptr, np.ones(COLS, bool)), {"binary": True}
+
+
+def run(operator: Operator, backend: str, indices: Array, indptr: Array) -> Array:
+    args, kind = arguments(operator, indices, indptr)
+    with use_backend(backend), jax.enable_x64(indptr.dtype == np.int64):
+        return np.asarray(jax.jit(lambda *args: operator.call(*args, **kind))(*args))
+
+
+def wild(size: int, index: str, seed: int) -> Array:
+    """Any values at all, many of them extreme."""
+    rng, most = np.random.default_rng(seed), np.iinfo(index)
+    extreme = rng.choice(
+        np.array([most.min, most.min + 1, -COLS, -1, 0, COLS - 1, COLS, most.max - 1, most.max], index), size
+    )
+    return np.where(rng.random(size) < 0.5, extreme, rng.integers(0, COLS, size)).astype(index)
+
+
+def pointers(index: str, seed: int) -> Array:
+    return np.sort(np.append(0, np.random.default_rng(seed).integers(0, ENTRIES, ROWS))).astype(index)
+
+
+@each
+@backends
+@widths
+def test_columns_out_of_range_are_dropped(operator: Operator, backend: str, index: str) -> None:
+    indices, indptr = wild(ENTRIES, index, 0), pointers(index, 1)
+    args, kind = arguments(operator, indices, indptr)
+    assert_close(run(operator, backend, indices, indptr), operator.value(*args, **kind))
+
+
+@each
+@backends
+@widths
+@pytest.mark.parametrize("first", [0, -5, 7], ids="begins at {}".format)
+def test_row_pointers_that_reach_too_far_are_clamped(operator: Operator, backend: str, index: str, first: int) -> None:
+    indices, indptr = np.arange(ENTRIES, dtype=index) % COLS, pointers(index, 2)
+    indptr = np.maximum(indptr, first)
+    indptr[0] = first
+    indptr[-3:] = [ENTRIES + 1, ENTRIES + 100, np.iinfo(index).max]
+    args, kind = arguments(operator, indices, indptr.astype(index))
+    assert_close(run(operator, backend, indices, indptr), operator.value(*args, **kind))
+
+
+@each
+@backends
+@widths
+@pytest.mark.parametrize("seed", range(5))
+def test_row_pointers_of_any_value_do_no_harm(operator: Operator, backend: str, index: str, seed: int) -> None:
+    indptr = wild(ROWS + 1, index, seed)
+    indptr[seed::3] = np.random.default_rng(seed).integers(0, ENTRIES, len(indptr[seed::3]))
+    got = run(operator, backend, wild(ENTRIES, index, seed + 9), indptr)
+    assert np.all(np.isfinite(got))
+    if operator.name != "sddmm":
+        # No more than every entry once in every row.
+        assert np.all((got >= 0) & (got <= ROWS * ENTRIES))
+
+
+@each
+@widths
+def test_rows_whose_pointers_fall_are_empty(operator: Operator, index: str) -> None:
+    indptr = pointers(index, 3)
+    indptr[10] = ENTRIES  # so row 10 falls from there; row 9 takes all that is left
+    indices = np.arange(ENTRIES, dtype=index) % COLS
+    got = run(operator, "cpp", indices, indptr)
+    if operator.name == "gather":
+        lengths = np.diff(indptr)
+        np.testing.assert_array_equal(got, np.maximum(lengths, 0))
+    assert np.all(np.isfinite(got))
+
+
+@each
+def test_large_hostile_structure_on_many_threads(operator: Operator) -> None:
+    rng = np.random.default_rng(5)
+    entries = 500_000
+    indices = rng.integers(-COLS, 2 * COLS, entries, dtype=np.int32)
+    indptr = rng.integers(-100, entries + 100, ROWS + 1, dtype=np.int32)
+    got = run(operator, "cpp", indices, indptr)
+    assert np.all(np.isfinite(got))
+    np.testing.assert_array_equal(got, run(operator, "cpp", indices, indptr))
+
+
+@pytest.mark.parametrize("operator", OPERATORS[:2], ids=lambda operator: operator.name)
+def test_an_inactive_event_contributes_nothing_whatever_the_weight(operator: Operator) -> None:
+    indices, indptr = np.array([0, 1, 0, 1], np.int32), np.array([0, 2, 4], np.int32)
+    weights = {
+        "scatter": np.array([np.inf, np.nan, 1, 2], np.float32),  # row 0 is inactive
+        "gather": np.array([np.inf, 1, np.nan, 2], np.float32),  # column 0 is inactive
+    }[operator.name]
+    kind = {"cols": 2} if operator.name == "scatter" else {}
+    for events in (np.array([0.0, -1.0], np.float32), np.array([-0.0, np.nan], np.float32), np.array([False, True])):
+        for backend in ("cpp", "reference"):
+            with use_backend(backend):
+                got = operator.call(weights, indices, indptr, events, binary=True, **kind)
+            np.testing.assert_array_equal(got, [1, 2])
+
+
+def test_an_event_without_partner_makes_no_nan_in_the_outer_product() -> None:
+    y, x = np.array([0.0, 1.0], np.float32), np.array([np.inf, 0.0], np.float32)
+    indices, indptr = np.array([0, 1, 0, 1], np.int32), np.array([0, 2, 4], np.int32)
+    for backend in ("cpp", "reference"):
+        with use_backend(backend):
+            got = OPERATORS[2].call(y, x, indices, indptr, dtype=jnp.float32)
+        np.testing.assert_array_equal(got, [0, 0, np.inf, 0])
