@@ -12,7 +12,7 @@ R = TypeVar("R")
 _compiled: list[str] = []
 
 
-def _listen(event: str, duration: float, **_: Any) -> None:
+def _listen(event: str, duration_secs: float, **_: Any) -> None:
     if "backend_compile" in event:
         _compiled.append(event)
 

@@ -91,7 +91,8 @@ def expected(name: str, form: str, states: str, argnums: Any) -> Any:
 
 
 def check(actual: Any, wanted: Any) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
+    structures: list[Any] = [jax.tree.structure(actual), jax.tree.structure(wanted)]
+    assert structures[0] == structures[1]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual, wanted)
 
 

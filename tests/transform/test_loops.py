@@ -20,7 +20,7 @@ class Leaky:
         self.v, self.w = st.State(jnp.float32(v)), st.State(jnp.float32(w))
         self.runs = 0
 
-    def step(self, x: Any) -> jax.Array:
+    def step(self, x: Any) -> Any:
         self.runs += 1
         self.v.value = self.w.value * self.v.value + x
         return self.v.value
@@ -68,7 +68,7 @@ def test_scan_carries_pytrees_beside_states() -> None:
 def test_a_loop_may_have_a_length_and_no_inputs() -> None:
     n = st.State(jnp.int32(0))
 
-    def count() -> jax.Array:
+    def count() -> Any:
         n.value = n.value + 1
         return n.value
 
@@ -132,7 +132,7 @@ def test_repeated_eager_loops_compile_nothing_not_even_with_fresh_lambdas() -> N
 def test_repeated_eager_gradients_of_loops_compile_nothing() -> None:
     model, xs = Leaky(), jnp.ones(3)
 
-    def loss(x: Any) -> jax.Array:
+    def loss(x: Any) -> Any:
         return st.for_loop(lambda i: model.step(i * x), xs).sum()
 
     st.grad(lambda x: loss(x), [model.w], 0)(1.0)
@@ -146,7 +146,7 @@ def test_an_eager_loop_sees_changed_closures_and_flags() -> None:
     v = st.State(jnp.float32(1))
     factor, flag = 2.0, [True]
 
-    def body() -> jax.Array:
+    def body() -> Any:
         return v.value * factor if flag[0] else -v.value
 
     assert st.for_loop(body, length=1) == 2
@@ -157,7 +157,7 @@ def test_an_eager_loop_sees_changed_closures_and_flags() -> None:
 
 
 def test_closed_over_arrays_are_values_and_not_part_of_the_program() -> None:
-    def scaled(a: jax.Array) -> jax.Array:
+    def scaled(a: jax.Array) -> Any:
         return st.for_loop(lambda x: x * a, jnp.ones(2))
 
     first = scaled(jnp.full(3, 2.0))
@@ -184,9 +184,9 @@ def test_a_carry_that_changes_is_named_by_its_place() -> None:
     with pytest.raises(st.CarryTypeError, match=r"carry\['a'\].*got f32\[2\], expected f32\[\]"):
         st.scan(lambda c, x: ({"a": c["a"] + jnp.ones(2)}, None), {"a": jnp.float32(0)}, jnp.ones(2))
     with pytest.raises(st.CarryTypeError, match="another structure"):
-        st.scan(lambda c, x: ((c, c), None), jnp.float32(0), jnp.ones(2))  # type: ignore[arg-type, return-value]
+        st.scan(lambda c, x: ((c, c), None), jnp.float32(0), jnp.ones(2))
     with pytest.raises(st.CarryTypeError, match="must return a pair"):
-        st.scan(lambda c, x: c, jnp.float32(0), jnp.ones(2))  # type: ignore[arg-type, return-value]
+        st.scan(lambda c, x: c, jnp.float32(0), jnp.ones(2))
 
 
 def test_weakly_typed_carries_and_states_take_the_type_of_the_body() -> None:
@@ -196,8 +196,10 @@ def test_weakly_typed_carries_and_states_take_the_type_of_the_body() -> None:
         v.value = v.value + x
         return c + x, c
 
-    last, ys = st.scan(body, 0, jnp.ones(3))
-    expected, expected_ys = jax.lax.scan(lambda c, x: (c + x, c), 0, jnp.ones(3))
+    arguments: tuple[Any, ...] = (body, 0, jnp.ones(3))
+    last, ys = st.scan(*arguments)
+    plain: tuple[Any, ...] = (lambda c, x: (c + x, c), 0, jnp.ones(3))
+    expected, expected_ys = jax.lax.scan(*plain)
     assert (last, last.dtype, ys.dtype) == (expected, expected.dtype, expected_ys.dtype)
     assert (v.value, v.value.dtype) == (3, jnp.float32)
 
@@ -269,7 +271,7 @@ def test_a_state_of_a_pytree_is_carried_whole() -> None:
 def test_a_state_as_input_or_result_of_a_loop_is_an_error() -> None:
     v = st.State(jnp.float32(0))
     with pytest.raises(st.StateArgumentError):
-        st.scan(lambda c, x: (c, x), v, jnp.ones(2))  # type: ignore[type-var, misc, arg-type]
+        st.scan(lambda c, x: (c, x), v, jnp.ones(2))
     with pytest.raises(st.StateArgumentError):
         st.for_loop(lambda x: v, jnp.ones(2))
 

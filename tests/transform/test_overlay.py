@@ -63,7 +63,7 @@ def test_a_read_inside_a_raw_transform_that_does_not_cache_is_right(raw: Any, ou
     v = st.State(jnp.float32(3))
     x = jnp.ones(2) if raw is jax.vmap else jnp.float32(1)
 
-    def total() -> jax.Array:
+    def total() -> Any:
         return jnp.sum(raw(lambda y: y * v.value)(x))
 
     expected = 6.0 if raw is jax.vmap else 3.0
@@ -88,7 +88,7 @@ def test_a_tracer_of_a_raw_transform_cannot_be_written(raw: Any, outer: str) -> 
 def test_a_plain_value_may_be_counted_inside_a_raw_vmap() -> None:
     v = st.State(jnp.int32(0))
 
-    def count(x: jax.Array) -> jax.Array:
+    def count(x: jax.Array) -> Any:
         v.value = v.value + 1
         return x
 
@@ -99,7 +99,7 @@ def test_a_plain_value_may_be_counted_inside_a_raw_vmap() -> None:
 def test_a_raw_jit_around_a_state_transform_leaves_no_tracer() -> None:
     v = st.State(jnp.float32(0), name="v")
 
-    def step() -> jax.Array:
+    def step() -> Any:
         v.value = v.value + 1
         return v.value
 
@@ -114,7 +114,7 @@ def test_an_exception_restores_every_state(outer: str) -> None:
     v, w = st.State(jnp.float32(1)), st.State({"x": jnp.zeros(2)})
     before = (v.value, w.value)
 
-    def fail() -> jax.Array:
+    def fail() -> Any:
         v.value = v.value + 1
         w.value = {"x": jnp.ones(3), "y": jnp.ones(1)}
         raise KeyError("user")
@@ -129,7 +129,7 @@ def test_another_thread_reads_the_value_and_not_the_tracer_of_a_trace() -> None:
     v = st.State(jnp.float32(1))
     seen: list[Any] = []
 
-    def step() -> jax.Array:
+    def step() -> Any:
         v.value = v.value * 2
         reader = threading.Thread(target=lambda: seen.append(v.value))
         reader.start()
@@ -148,7 +148,7 @@ def test_two_threads_trace_at_once_without_seeing_each_other() -> None:
     results: list[float] = []
 
     def run(factor: float) -> None:
-        def step() -> jax.Array:
+        def step() -> Any:
             barrier.wait()
             return v.value * factor
 
@@ -173,7 +173,7 @@ def test_a_value_cannot_be_taken_out_of_a_trace(leak: Callable[[Any], Any]) -> N
 def test_a_state_created_inside_and_read_afterwards_names_the_line_that_created_it(outer: str) -> None:
     kept: list[st.State[Any]] = []
 
-    def make() -> jax.Array:
+    def make() -> Any:
         kept.append(st.State(jnp.float32(2)))
         return kept[-1].value
 
@@ -191,7 +191,7 @@ def test_a_state_read_in_a_custom_derivative_rule_is_an_error() -> None:
     v = st.State(jnp.float32(2), name="v")
 
     @jax.custom_jvp
-    def f(x: jax.Array) -> jax.Array:
+    def f(x: jax.Array) -> Any:
         return x
 
     @f.defjvp

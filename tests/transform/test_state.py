@@ -45,7 +45,7 @@ def test_the_representation_inside_a_trace_shows_the_type() -> None:
     v = st.State(jnp.float32(1))
 
     @st.jit
-    def look() -> jax.Array:
+    def look() -> Any:
         out = v.value
         seen.append(repr(v))
         return out
@@ -146,7 +146,7 @@ def test_hooks_run_once_per_trace_whatever_the_transform(transform: Callable[[An
     v.on_read(lambda state, value: events.append("read"))
     v.on_write(lambda state, value: events.append("write"))
 
-    def step() -> jax.Array:
+    def step() -> Any:
         v.value = v.value + 1
         return jnp.float32(1)
 

@@ -23,6 +23,7 @@ Literal = core.Literal
 Var = core.Var
 
 EVAL_TRACE: Trace = core.eval_trace
+TRACE_CONTEXT: Any = core.trace_ctx
 
 state_read_p = core.Primitive("state_read")
 # `index` makes the parameters of two reads differ, so that nothing may take them for one.

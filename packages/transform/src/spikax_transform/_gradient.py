@@ -88,6 +88,9 @@ class Targets:
 class GradientTransform(Generic[P, R_co]):
     """A function that returns a derivative of another one; made by `grad`, `jacrev` and their like."""
 
+    __name__: str
+    __qualname__: str
+
     def __init__(self, kind: Kind, fun: Callable[..., Any], options: GradientOptions) -> None:
         functools.update_wrapper(self, fun)
         self._kind = kind
@@ -113,7 +116,7 @@ class GradientTransform(Generic[P, R_co]):
     def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
     @overload
     def __get__(
-        self: GradientTransform[Concatenate[Any, Q], R_co], instance: object, owner: type[Any] | None = None
+        self: Callable[Concatenate[Any, Q], R_co], instance: object, owner: type[Any] | None = None
     ) -> GradientTransform[Q, R_co]: ...
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         """As a method: ``self`` is not counted in ``argnums``."""

@@ -79,28 +79,28 @@ class _Stack(threading.local):
         self.frames: list[Frame] = []
 
 
-_stack = _Stack()
+stack = _Stack()
 
 
 def frames() -> list[Frame]:
     """The frames of the calling thread, outermost first."""
-    return _stack.frames
+    return stack.frames
 
 
 def is_plain() -> bool:
     """Whether the calling thread is in no trace at all, so that States hold their values themselves."""
-    return not _stack.frames and _compat.current_trace() is _compat.EVAL_TRACE
+    return not stack.frames and _compat.current_trace() is _compat.EVAL_TRACE
 
 
 @contextmanager
 def entered(frame: Frame) -> Iterator[Frame]:
     """Put `frame` on top, bound to the trace that runs now; on the way out, whatever happens, discard it."""
     frame.trace = _compat.current_trace()
-    _stack.frames.append(frame)
+    stack.frames.append(frame)
     try:
         yield frame
     finally:
-        _stack.frames.pop()
+        stack.frames.pop()
         frame.discard()
 
 
@@ -108,16 +108,14 @@ def read(state: State[Any], consult: bool = True) -> Any:
     """The value of `state` where the calling thread is; `consult` tells a user's read from bookkeeping."""
     if is_plain():
         return _own_value(state)
-    stack = _stack.frames
-    trace = _compat.current_trace()
-    return _read_at(state, len(stack) - 1, trace, consult)
+    return _read_at(state, len(stack.frames) - 1, _compat.current_trace(), consult)
 
 
 def _read_at(state: State[Any], level: int, trace: _compat.Trace, consult: bool) -> Any:
     if level < 0:
         _between(state, trace, _compat.EVAL_TRACE, "read")
         return _own_value(state)
-    frame = _stack.frames[level]
+    frame = stack.frames[level]
     _between(state, trace, frame.trace, "read")
     if consult:
         frame.consulted.add(state)
@@ -132,10 +130,10 @@ def _read_at(state: State[Any], level: int, trace: _compat.Trace, consult: bool)
 
 def peek(state: State[Any], level: int) -> Any:
     """The value with which the frame at `level` starts, for its shape and dtype only: records nothing."""
-    stack = _stack.frames
-    if level < len(stack) and state in stack[level].starts:
-        return stack[level].starts[state]
-    for frame in reversed(stack[:level]):
+    active = stack.frames
+    if level < len(active) and state in active[level].starts:
+        return active[level].starts[state]
+    for frame in reversed(active[:level]):
         if state in frame.values:
             return frame.values[state]
         if state in frame.starts:
@@ -145,13 +143,13 @@ def peek(state: State[Any], level: int) -> Any:
 
 def write(state: State[Any], value: Any) -> None:
     """Set the value of `state` where the calling thread is."""
-    stack = _stack.frames
+    active = stack.frames
     trace = _compat.current_trace()
-    target = stack[-1].trace if stack else _compat.EVAL_TRACE
+    target = active[-1].trace if active else _compat.EVAL_TRACE
     crossed = () if trace is target else _between(state, trace, target, "written")
     _refuse_leaks(state, value, crossed, target)
-    if stack:
-        frame = stack[-1]
+    if active:
+        frame = active[-1]
         if state not in frame.writes and state not in frame.consulted:
             frame.overwritten.add(state)
         frame.values[state] = value
@@ -162,21 +160,21 @@ def write(state: State[Any], value: Any) -> None:
 
 def note_reads(states: Iterable[State[Any]]) -> None:
     """Tell the frame on top that the user's code read these States in a trace inside of it."""
-    if _stack.frames:
-        _stack.frames[-1].consulted.update(states)
+    if stack.frames:
+        stack.frames[-1].consulted.update(states)
 
 
 def create(state: State[Any], value: Any) -> None:
     """Give a new State its first value."""
-    stack = _stack.frames
-    if stack:
+    active = stack.frames
+    if active:
         state._value = Missing(
             "was created inside a transformed function that has ended",
             "create it outside, or return the value from the function",
         )
         write(state, value)
-        del stack[-1].writes[state]
-        stack[-1].created[state] = None
+        del active[-1].writes[state]
+        active[-1].created[state] = None
     else:
         _refuse_leaks(state, value, (), _compat.EVAL_TRACE)
         state._value = value

@@ -31,13 +31,20 @@ class Options:
     in_shardings: Any = None
     out_shardings: Any = None
 
-    def for_jax(self, fun: Callable[..., Any], positional: int) -> dict[str, Any]:
-        """The keywords of `jax.jit` for ``pure(written, read, *args, **kwargs)``."""
+    @property
+    def has_statics(self) -> bool:
+        """Whether some arguments may be constants."""
+        return self.static_argnums is not None or self.static_argnames is not None
+
+    def for_jax(self, fun: Callable[..., Any], positional: int, alone: bool = False) -> dict[str, Any]:
+        """The keywords of `jax.jit` for ``pure(written, read, *args, **kwargs)``; `alone`, of static arguments only."""
         options: dict[str, Any] = {"inline": self.inline, "keep_unused": self.keep_unused}
         if self.static_argnums is not None:
             options["static_argnums"] = _shifted(self.static_argnums, fun)
         if self.static_argnames is not None:
             options["static_argnames"] = self.static_argnames
+        if alone:
+            return options
         donated: tuple[int, ...] = (0,) if self.donate_states else ()
         if self.donate_argnums is not None:
             donated += _shifted(self.donate_argnums, fun)
@@ -61,6 +68,10 @@ class DiscoveredError(Exception):
     def __init__(self, signature: Signature) -> None:
         super().__init__("internal to spikax_transform")
         self.signature = signature
+
+
+class JitDisabledError(Exception):
+    """Says that `jax.jit` called the pure function itself, because the user disabled it."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +166,12 @@ class Plan:
             reads |= dict.fromkeys(state for state in other.alive() if state not in write_only)
             outputs |= dict.fromkeys(_dereferenced(other.outputs))
         self.written: References = [weakref.ref(state) for state in outputs if state not in write_only]
-        self.outputs: References = [*self.written, *(weakref.ref(state) for state in write_only)]
+        self.write_only: References = [weakref.ref(state) for state in write_only]
+        self.outputs: References = [*self.written, *self.write_only]
         self.read_only: References = [weakref.ref(state) for state in reads if state not in outputs]
         created = [reference for reference in self.outputs if reference() in traced.created]
         self._required = [r for r in (*self.outputs, *self.read_only) if r not in created]
-        self._checks_outputs = len(self.outputs) > len(self.written) and not created
+        self._checks_outputs = not created
         self.audit = Audit()
         self.count = creation_count()
         self.primed: Signature | None = first
@@ -173,8 +185,8 @@ class Plan:
         """Whether a State that the function touched when it was traced does not exist any more."""
         return any(reference() is None for reference in self._required)
 
-    def any_unread_died(self, outputs: Sequence[object]) -> bool:
-        """The same, for the States that are only written, given all outputs."""
+    def write_only_died(self, outputs: list[State[Any] | None]) -> bool:
+        """Whether one of the States that are only written does not exist any more, given all outputs."""
         return self._checks_outputs and None in outputs
 
     def mark_lost(self, name: str) -> None:
@@ -190,7 +202,7 @@ class Plan:
         """Whether a trace fits the States of this plan."""
         traced = signature.traced
         inputs = {*_dereferenced(self.written), *_dereferenced(self.read_only)}
-        write_only = _dereferenced(self.outputs[len(self.written) :])
+        write_only = _dereferenced(self.write_only)
         return (
             not traced.created
             and inputs >= traced.reads.keys()
@@ -215,6 +227,8 @@ class Plan:
         def pure(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
             plan = reference()
             assert plan is not None  # its own `compiled` is running
+            if _compat.jit_disabled():
+                raise JitDisabledError
             known, plan.primed = plan.primed, None
             before = creation_count()
             signature = sign(fun, args, kwargs, known)
@@ -253,32 +267,40 @@ def sign(fun: Callable[..., Any], args: Any, kwargs: Any, known: Signature | Non
     avals = tuple(_compat.aval_of(leaf) for leaf in dynamic)
     if known is not None and known.fits(tree, avals, statics):
         return known
-    is_dynamic = [isinstance(leaf, _compat.Tracer) for leaf in leaves]
-    constants = [None if moves else leaf for moves, leaf in zip(is_dynamic, leaves, strict=True)]
+    constants = [_DYNAMIC if isinstance(leaf, _compat.Tracer) else leaf for leaf in leaves]
     del leaves, dynamic, args, kwargs
+    return _sign(fun, tree, avals, constants)
 
+
+def _sign(fun: Callable[..., Any], tree: Any, avals: tuple[_compat.Aval, ...], constants: Sequence[Any]) -> Signature:
     def run(*dynamic: Any) -> Any:
         given = iter(dynamic)
-        merged = [next(given) if moves else leaf for moves, leaf in zip(is_dynamic, constants, strict=True)]
+        merged = [next(given) if leaf is _DYNAMIC else leaf for leaf in constants]
         args, kwargs = jax.tree.unflatten(tree, merged)
         return fun(*args, **kwargs)
 
     flat_tree = jax.tree.structure(((0,) * len(avals), {}))
     traced = trace_once(run, flat_tree, avals, name="jit", keep_created=True)
-    return Signature(tree, avals, tuple(statics), traced)
+    return Signature(tree, avals, tuple(leaf for leaf in constants if leaf is not _DYNAMIC), traced)
+
+
+_DYNAMIC = object()
 
 
 def discover(fun: Callable[..., Any], options: Options, args: Any, kwargs: Any) -> Signature:
     """Run the function's Python once, as `jax.jit` would trace it, for the States that it touches."""
+    if not options.has_statics:
+        # the common case without `jax.jit`, whose own tracing costs as much as a small function's
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        refuse_states(leaves, "jit", "passed to")
+        return _sign(fun, tree, tuple(map(_compat.aval_of, leaves)), [_DYNAMIC] * len(leaves))
+    found: list[Signature] = []
 
     def probe(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> None:
-        raise DiscoveredError(sign(fun, args, kwargs, None))
+        found.append(sign(fun, args, kwargs, None))
 
-    try:
-        jax.jit(like(fun, probe), **options.for_jax(fun, len(args))).trace([], [], *args, **kwargs)
-    except DiscoveredError as found:
-        return found.signature
-    raise AssertionError("a fresh function was not traced")
+    jax.jit(like(fun, probe), **options.for_jax(fun, len(args), alone=True)).trace([], [], *args, **kwargs)
+    return found.pop()
 
 
 def like(fun: Callable[..., Any], pure: Callable[..., Any]) -> Callable[..., Any]:

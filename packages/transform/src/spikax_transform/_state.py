@@ -7,10 +7,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from . import _compat, _overlay
 from ._errors import FrozenStateError, StateValueError
@@ -21,7 +24,7 @@ Hook: TypeAlias = Callable[["State[Any]", Any], Any]
 _HERE = str(Path(__file__).parent)
 
 
-class _Creations(threading.local):
+class Creations(threading.local):
     """How many States exist that were ever made, and who asked to be told of new ones."""
 
     # `count` is on the class on purpose, shared by all threads: `jit` discovers again when it moved, so that a model
@@ -32,12 +35,12 @@ class _Creations(threading.local):
         self.catchers: list[list[State[Any]]] = []
 
 
-_creations = _Creations()
+_creations = Creations()
 
 
 def creation_count() -> int:
     """The number of States constructed so far; it only matters whether it changed."""
-    return _Creations.count
+    return Creations.count
 
 
 @contextmanager
@@ -104,7 +107,7 @@ class State(Generic[T]):
         self.origin = _caller()
         self._hooks: tuple[tuple[bool, Hook], ...] = ()
         _overlay.create(self, value)
-        _Creations.count += 1
+        Creations.count += 1
         for caught in _creations.catchers:
             caught.append(self)
 
@@ -168,7 +171,8 @@ class State(Generic[T]):
         return {**self.metadata, "name": self.name, "tag": self.tag, "frozen": self.frozen}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _build, (type(self), _overlay.read(self), self._description(), getattr(self, "__dict__", {}))
+        value = jax.tree.map(_PackedKey.pack, _overlay.read(self))
+        return _unpickle, (type(self), value, self._description(), getattr(self, "__dict__", {}))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # By hand and not by `__reduce__`, because a tracer may be copied but not pickled.
@@ -259,6 +263,30 @@ def _build(kind: Any, value: Any, description: dict[str, Any], attributes: dict[
     if attributes:
         state.__dict__.update(attributes)
     return state
+
+
+@dataclass(frozen=True)
+class _PackedKey:
+    """A typed random key in a pickle, which JAX itself cannot write before 0.10."""
+
+    data: np.ndarray[Any, Any]
+    impl: str
+
+    @classmethod
+    def pack(cls, leaf: Any) -> Any:
+        """A key as its bits; any other leaf as it is."""
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return cls(np.asarray(jax.random.key_data(leaf)), str(jax.random.key_impl(leaf)))
+        return leaf
+
+    def unpack(self) -> Any:
+        """The key again."""
+        return jax.random.wrap_key_data(jnp.asarray(self.data), impl=self.impl)
+
+
+def _unpickle(kind: Any, value: Any, description: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    value = jax.tree.map(lambda leaf: leaf.unpack() if isinstance(leaf, _PackedKey) else leaf, value)
+    return _build(kind, value, description, attributes)
 
 
 def _check_same(state: State[Any], old: Any, new: Any) -> None:
