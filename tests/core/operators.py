@@ -29,10 +29,10 @@ def product(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def step(v: jax.Array, current: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One step of a leaky neuron that resets: potential, spikes and the index of the neurons, of three dtypes."""
+    """One step of a leaky neuron that resets: potential, spikes and a count, of three dtypes."""
     above = v * 0.5 + current * current
     spikes = above > 1
-    return jnp.where(spikes, 0, above), spikes, jnp.arange(v.size, dtype=jnp.int32).reshape(v.shape)
+    return jnp.where(spikes, 0, above), spikes, jnp.where(spikes, 2, 1).astype(jnp.int32)
 
 
 def _step_v(t: jax.Array, v: jax.Array, current: jax.Array) -> tuple[jax.Array | None, ...]:

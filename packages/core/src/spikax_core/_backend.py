@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jax
+from jax.core import ShapedArray
 
 from ._call import Backend, call_of
 from ._compat import PLATFORMS
@@ -54,7 +55,7 @@ class KernelEntry:
             return platform in _GPU and self.platform in _GPU
         return platform == self.platform
 
-    def refusal(self, in_avals: Sequence[jax.core.ShapedArray], params: Mapping[str, Any]) -> str | None:
+    def refusal(self, in_avals: Sequence[ShapedArray], params: Mapping[str, Any]) -> str | None:
         """Why the entry does not serve a call with these inputs; ``None`` if it does."""
         answer = True if self.supports is None else self.supports(in_avals, **params)
         if isinstance(answer, str):
@@ -151,7 +152,7 @@ class Registry:
         self,
         platform: str,
         backend: Backend | None,
-        in_avals: Sequence[jax.core.ShapedArray],
+        in_avals: Sequence[ShapedArray],
         params: Mapping[str, Any],
     ) -> KernelEntry:
         """The kernel for one call: the one asked for, else the first registered that supports it, else the reference.
@@ -197,7 +198,7 @@ class Registry:
             warnings.warn(f"{message}; the default kernel runs instead", BackendFallbackWarning, stacklevel=3)
 
     def _nothing_serves(
-        self, platform: str, refusals: Mapping[str, str], in_avals: Sequence[jax.core.ShapedArray]
+        self, platform: str, refusals: Mapping[str, str], in_avals: Sequence[ShapedArray]
     ) -> NoBackendError:
         """Every reason why no kernel serves the call."""
         elsewhere = {e.backend: f"it runs on {e.platform}, not on {platform}" for e in self.entries}

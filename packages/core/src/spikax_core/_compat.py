@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive as Primitive
 from jax.interpreters import ad, batching, mlir, xla
 
@@ -86,13 +87,13 @@ def is_zero(x: Array) -> bool:
     return isinstance(x, (Zero, jax.custom_derivatives.SymbolicZero))
 
 
-def tangent_type(aval: jax.core.ShapedArray) -> jax.core.ShapedArray:
+def tangent_type(aval: ShapedArray) -> ShapedArray:
     """The type of the tangents of a value of type ``aval``: ``float0`` for integers and bools."""
-    tangent: jax.core.ShapedArray = aval.to_tangent_aval()
+    tangent: ShapedArray = aval.to_tangent_aval()
     return tangent
 
 
-def zero_tangent(aval: jax.core.ShapedArray) -> Zero:
+def zero_tangent(aval: ShapedArray) -> Zero:
     """The symbolic zero tangent of a value of type ``aval``."""
     return Zero(tangent_type(aval))
 
@@ -105,20 +106,20 @@ def varying_axes(aval: Any) -> frozenset[str]:
     return axes
 
 
-def bare(aval: jax.core.ShapedArray) -> jax.core.ShapedArray:
+def bare(aval: ShapedArray) -> ShapedArray:
     """``aval`` without what it says of a mesh."""
-    return jax.core.ShapedArray(aval.shape, aval.dtype, weak_type=aval.weak_type)
+    return ShapedArray(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
-def result_aval(struct: jax.ShapeDtypeStruct, operands: Sequence[jax.core.ShapedArray]) -> jax.core.ShapedArray:
+def result_aval(struct: jax.ShapeDtypeStruct, operands: Sequence[ShapedArray]) -> ShapedArray:
     """The type of a result: on the operands' mesh, varying over the axes that any of them varies over."""
     mesh = next((a.sharding.mesh for a in operands if not a.sharding.mesh.empty), None)
     if mesh is None:
-        return jax.core.ShapedArray(struct.shape, struct.dtype)
+        return ShapedArray(struct.shape, struct.dtype)
     spec = jax.P(*[None] * len(struct.shape))
-    aval = jax.core.ShapedArray(struct.shape, struct.dtype, sharding=jax.NamedSharding(mesh, spec))
+    aval = ShapedArray(struct.shape, struct.dtype, sharding=jax.NamedSharding(mesh, spec))
     axes = _union(operands)
-    varying: jax.core.ShapedArray
+    varying: ShapedArray
     if getattr(aval, "mat", None) is None:
         varying = aval.update(vma=axes)
     else:
@@ -126,7 +127,7 @@ def result_aval(struct: jax.ShapeDtypeStruct, operands: Sequence[jax.core.Shaped
     return varying
 
 
-def aligned(avals: Sequence[jax.core.ShapedArray]) -> bool:
+def aligned(avals: Sequence[ShapedArray]) -> bool:
     """Whether :func:`align` would leave operands of these types as they are."""
     return all(varying_axes(a) == varying_axes(avals[0]) and not any(a.sharding.spec) for a in avals)
 

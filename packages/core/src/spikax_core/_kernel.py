@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 
 from ._backend import REFERENCE, Build, KernelEntry, Registry, Supports, ambient_backend, inherit_backend
 from ._batching import general_batching_rule
@@ -15,6 +16,7 @@ from ._call import PARAM, Backend, Call, rule_params, user_params
 from ._compat import (
     PLATFORMS,
     Array,
+    Primitive,
     TreeDef,
     UndefinedPrimal,
     align,
@@ -35,7 +37,7 @@ from ._jvp import JVPRule, check_rule_count, defjvp
 from ._rules import batched, cotangent, entries, of_type, tangents
 
 Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
-Avals: TypeAlias = Sequence[jax.core.ShapedArray]
+Avals: TypeAlias = Sequence[ShapedArray]
 
 
 class XLACustomKernel:
@@ -65,7 +67,7 @@ class XLACustomKernel:
 
     def __init__(self, name: str, *, reference: Callable[..., Any] | None = None) -> None:
         self.name = name
-        self.primitive = new_primitive(name)
+        self.primitive: Primitive = new_primitive(name)
         self._kernels = Registry(name)
         self._shape_rule: Callable[..., Any] | None = None
         self._rule_count: int | None = None
@@ -268,7 +270,7 @@ class XLACustomKernel:
 
     def _declare(
         self,
-        in_avals: tuple[jax.core.ShapedArray, ...],
+        in_avals: tuple[ShapedArray, ...],
         outs: Types | None,
         backend: str | None,
         ambient: str | None,
@@ -294,7 +296,7 @@ class XLACustomKernel:
         request = None if asked is None else Backend(asked, strict=backend is not None)
         return Call(*declared, self._shape_rule is None, request), aligned(in_avals)
 
-    def _abstract_eval(self, *avals: jax.core.ShapedArray, **params: Any) -> list[jax.core.ShapedArray]:
+    def _abstract_eval(self, *avals: ShapedArray, **params: Any) -> list[ShapedArray]:
         call: Call = params[PARAM]
         return [result_aval(out, avals) for out in call.outs]
 

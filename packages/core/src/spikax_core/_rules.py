@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 
 from ._compat import Array, TreeDef, Zero, is_zero, tangent_type, vary_over, varying_axes, zero_tangent
 from ._describe import describe
@@ -63,7 +64,7 @@ def _tangent(where: str, tangent: Any, out: Array) -> Array:
     return zero_tangent(aval) if expected.dtype == jax.dtypes.float0 else vary_over(checked, varying_axes(aval))
 
 
-def cotangent(where: str, value: Any, aval: jax.core.ShapedArray) -> Array:
+def cotangent(where: str, value: Any, aval: ShapedArray) -> Array:
     """The cotangent of a linear argument of type ``aval``, or a symbolic zero (for ``None`` too)."""
     if value is None or is_zero(value):
         return Zero(aval)
