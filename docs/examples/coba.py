@@ -1,7 +1,7 @@
 """A conductance-based network of excitatory and inhibitory neurons that keeps itself active.
 
-The benchmark network of Vogels & Abbott (J. Neurosci. 25:10786, 2005) in the form of Brette et al. (J. Comput. Neurosci.
-23:349, 2007), with a constant input instead of a kick, so that it never falls silent. 3200 excitatory and 800 inhibitory
+The network of Vogels & Abbott (J. Neurosci. 25:10786, 2005) in the form of Brette et al. (J. Comput. Neurosci. 23:349,
+2007), with a constant input instead of a kick, so that it never falls silent. 3200 excitatory and 800 inhibitory
 neurons are connected at random, 80 synapses each, and fire irregularly at about 20 Hz.
 
     python coba.py --scale 10 --plot coba.png
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+
 from spikax_kernels import CSR, plot
 from spikax_transform import HiddenState, ProgressBar, for_loop, jit
 

@@ -29,6 +29,7 @@ from typing import Any
 import brainevent
 import jax
 import jax.numpy as jnp
+
 from spikax_transform import for_loop, jit
 
 HERE = pathlib.Path(__file__).parent
@@ -37,7 +38,8 @@ HERE = pathlib.Path(__file__).parent
 def load_example() -> Any:
     """The module ``docs/examples/coba.py``."""
     spec = importlib.util.spec_from_file_location("coba_example", HERE.parents[1] / "docs" / "examples" / "coba.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -10,7 +10,7 @@ import json
 import tempfile
 
 import brian2
-from brian2 import ms, mV
+from brian2 import ms
 
 
 def main() -> None:

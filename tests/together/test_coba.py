@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+
 from spikax_transform import for_loop, jit
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "docs" / "examples" / "coba.py"
@@ -82,6 +83,6 @@ def test_the_demo_reports_and_draws(coba: Any, capsys: pytest.CaptureFixture[str
 def test_the_demo_fails_where_the_rate_is_not_the_published_one(
     coba: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(coba.Network, "drive", 0.0)  # too little to reach the threshold
+    monkeypatch.setattr(coba.Network, "threshold", 0.0)
     assert coba.main(["--plot", str(tmp_path / "coba.png")]) == 1
     assert "is not between 18 and 24 Hz" in capsys.readouterr().err

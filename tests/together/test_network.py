@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from spikax_core import use_backend
 from spikax_kernels import CSR, BinaryArray
 from spikax_transform import HiddenState, ParamState, for_loop, grad, jacrev, jit
