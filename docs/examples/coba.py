@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from spikax_kernels import CSR, plot
 from spikax_transform import HiddenState, ProgressBar, for_loop, jit
@@ -94,7 +95,7 @@ class Network:
         return raster, jnp.stack([counts[: self.n_exc].sum(), counts[self.n_exc :].sum()])
 
 
-def figure(net: Network, raster: np.ndarray, counts: np.ndarray) -> plt.Figure:
+def figure(net: Network, raster: np.ndarray, counts: np.ndarray) -> Figure:
     """Spikes of some neurons above, the rates of both populations below."""
     colors = {"excitatory": "#3b6ea5", "inhibitory": "#b5402f"}
     fig, (above, below) = plt.subplots(

@@ -99,7 +99,7 @@ def test_straight_through_gradient_reaches_a_state_through_binary_events(weights
 
 def test_a_matrix_may_be_a_state(weights: np.ndarray) -> None:
     synapses = HiddenState(CSR.from_dense(weights))
-    spikes = np.arange(50) % 3 == 0
+    spikes = jnp.arange(50) % 3 == 0
 
     @jit
     def double() -> jax.Array:
@@ -107,4 +107,4 @@ def test_a_matrix_may_be_a_state(weights: np.ndarray) -> None:
         return spikes @ synapses.value
 
     for factor in (2, 4):
-        np.testing.assert_allclose(double(), factor * (spikes @ weights), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(double(), factor * (np.asarray(spikes) @ weights), rtol=1e-5, atol=1e-5)
