@@ -1,4 +1,4 @@
-"""What the operators must give, from NumPy and SciPy or from JAX's own derivative of a dense product; never from themselves."""
+"""What the operators must give: from NumPy and SciPy or JAX's derivative of a dense product, never from themselves."""
 
 import dataclasses
 from collections.abc import Callable

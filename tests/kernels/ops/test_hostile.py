@@ -1,4 +1,4 @@
-"""Structure that describes no matrix, where it cannot be checked: nothing is read or written outside, the rest is right."""
+"""Structure that describes no matrix, where it cannot be checked: nothing outside is touched, the rest is right."""
 
 from typing import Any
 
