@@ -30,9 +30,11 @@ import brainevent
 import jax
 import jax.numpy as jnp
 
+from spikax_kernels import CSR
 from spikax_transform import for_loop, jit
 
 HERE = pathlib.Path(__file__).parent
+Product = Callable[[jax.Array], jax.Array]
 
 
 def load_example() -> Any:
@@ -60,7 +62,7 @@ def ours(example: Any, scale: int, bins: int) -> Callable[[], Any]:
     return run
 
 
-def bare(example: Any, net: Any, bins: int, product: Callable[[jax.Array], jax.Array]) -> Callable[[], Any]:
+def bare(example: Any, net: Any, bins: int, product: Product) -> Callable[[], Any]:
     """The same loop in ``lax.scan``, without States, with the given product of spikes and synapses."""
     tau, stride = net.tau / example.DT, net.n // example.RASTER_NEURONS
     Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -87,11 +89,22 @@ def bare(example: Any, net: Any, bins: int, product: Callable[[jax.Array], jax.A
     return lambda: run(carry)
 
 
+def brainevent_product(matrix: CSR) -> Product:
+    """The product of spikes with the same matrix in brainevent."""
+    theirs = brainevent.CSR((matrix.data.reshape(1), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+    def product(spikes: jax.Array) -> jax.Array:
+        result: jax.Array = brainevent.BinaryArray(spikes) @ theirs
+        return result
+
+    return product
+
+
 def brian2(scale: int, seconds: float, method: str) -> float:
     """The wall time of Brian2's loop, from a process of its own."""
     command = [
         sys.executable,
-        HERE / "coba_brian2.py",
+        str(HERE / "coba_brian2.py"),
         f"--scale={scale}",
         f"--seconds={seconds}",
         f"--method={method}",
@@ -119,14 +132,10 @@ def main() -> None:
     bins = round(options.seconds * 1e3 / example.DT / example.BIN)
     for scale in options.scale:
         net = example.Network(scale, example.SEED)
-        matrix = net.synapses
-        theirs = brainevent.CSR((matrix.data.reshape(1), matrix.indices, matrix.indptr), shape=matrix.shape)
         loops: dict[str, Callable[[], float]] = {
             "spikax": functools.partial(wall, ours(example, scale, bins)),
-            "bare scan": functools.partial(wall, bare(example, net, bins, lambda s, A=matrix: s @ A)),
-            "brainevent": functools.partial(
-                wall, bare(example, net, bins, lambda s, A=theirs: brainevent.BinaryArray(s) @ A)
-            ),
+            "bare scan": functools.partial(wall, bare(example, net, bins, net.synapses.__rmatmul__)),
+            "brainevent": functools.partial(wall, bare(example, net, bins, brainevent_product(net.synapses))),
             "Brian2, exponential_euler": functools.partial(brian2, scale, options.seconds, "exponential_euler"),
             "Brian2, euler": functools.partial(brian2, scale, options.seconds, "euler"),
         }
