@@ -10,12 +10,10 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVa
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from . import _compat, _overlay
 from ._binding import Bindings
 from ._errors import (
-    ArgumentNumberError,
     AuxError,
     GradStatesError,
     OverwrittenStateWarning,
@@ -23,6 +21,7 @@ from ._errors import (
     UnreadStateError,
 )
 from ._state import State
+from ._targets import Targets, check_argnums, resolve_argnums, targets_of
 from ._trace import refuse_states
 
 PyTree: TypeAlias = Any
@@ -53,7 +52,7 @@ class GradientOptions:
                 "differentiation. Strip the units before, or leave unit_aware=False."
             )
         if self.argnums is not None:
-            _check_argnums(self.argnums)
+            check_argnums(self.argnums)
 
 
 @dataclass(frozen=True)
@@ -70,21 +69,6 @@ class Kind:
     per_output: bool
 
 
-@dataclass(frozen=True)
-class Targets:
-    """The States of ``grad_states``, in the order of its leaves; a State may be there twice."""
-
-    leaves: tuple[State[Any], ...]
-    tree: Any
-
-    def starts(self, values: Any) -> dict[State[Any], Any]:
-        """The value of each State; of one that occurs twice, one that depends on both occurrences."""
-        starts: dict[State[Any], Any] = {}
-        for state, value in zip(self.leaves, self.tree.flatten_up_to(values), strict=True):
-            starts[state] = jax.tree.map(_joined, starts[state], value) if state in starts else value
-        return starts
-
-
 class GradientTransform(Generic[P, R_co]):
     """A function that returns a derivative of another one; made by `grad`, `jacrev` and their like."""
 
@@ -96,7 +80,7 @@ class GradientTransform(Generic[P, R_co]):
         self._kind = kind
         self._fun = fun
         self._options = options
-        self._targets = None if options.grad_states is None else _targets(options.grad_states, kind.name)
+        self._targets = None if options.grad_states is None else targets_of(options.grad_states, kind.name)
         self._bindings: Bindings[GradientTransform[..., Any]] = Bindings(
             lambda method: GradientTransform(kind, method, options)
         )
@@ -140,7 +124,7 @@ class _Call:
     ) -> None:
         self.kind, self.fun, self.options, self.targets = kind, fun, options, targets
         self.args, self.kwargs = args, kwargs
-        self.numbers = _numbers(options.argnums, targets, len(args), kind.name)
+        self.numbers = resolve_argnums(options.argnums, targets, len(args), kind.name)
         self.many = isinstance(options.argnums, Sequence)
         self.out_tree: Any = None
         self.kept = _Kept()
@@ -225,21 +209,6 @@ class _Call:
                 )
 
 
-@jax.custom_jvp
-def _same(first: Any, second: Any) -> Any:
-    return first
-
-
-@_same.defjvp
-def _same_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
-    return primals[0], tangents[0] + tangents[1]
-
-
-def _joined(first: Any, second: Any) -> Any:
-    """The value of `first`, with a derivative in both: exact also for infinities, as ``a + (b - b)`` is not."""
-    return _same(first, second) if jnp.issubdtype(_compat.aval_of(first).dtype, jnp.inexact) else first
-
-
 class _Kept:
     """Carries any Python objects past a JAX transform, of which only the tracers are shown to JAX."""
 
@@ -261,39 +230,3 @@ class _Kept:
         for place, primal in zip(self._traced, primals, strict=True):
             self._leaves[place] = primal
         return jax.tree.unflatten(self._tree, self._leaves)
-
-
-def _targets(grad_states: Any, name: str) -> Targets:
-    leaves, tree = jax.tree.flatten(grad_states)
-    for leaf in leaves:
-        if not isinstance(leaf, State):
-            raise GradStatesError(
-                f"{name} got grad_states with a {type(leaf).__name__}; expected a State, or lists, tuples and dicts "
-                f"of States. A model's States are found by states(model)."
-            )
-    return Targets(tuple(leaves), tree)
-
-
-def _check_argnums(argnums: Any) -> None:
-    numbers = argnums if isinstance(argnums, Sequence) else (argnums,)
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise ArgumentNumberError(f"argnums got {argnums!r}; expected an integer or a sequence of integers.")
-
-
-def _numbers(argnums: Any, targets: Targets | None, count: int, name: str) -> tuple[int, ...] | None:
-    """Positions of the differentiated arguments, `None` if there are none."""
-    if argnums is None:
-        if targets is not None:
-            return None
-        argnums = 0
-    numbers = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
-    resolved = []
-    for number in map(int, numbers):
-        if not -count <= number < count:
-            raise ArgumentNumberError(
-                f"{name} got argnums={argnums}, but the call has {count} positional arguments (self is not counted). "
-                f"Pass the arguments to differentiate by position, or choose another number."
-            )
-        resolved.append(number % count)
-    return tuple(resolved)

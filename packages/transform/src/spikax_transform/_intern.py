@@ -142,7 +142,9 @@ def _array_key(value: Any) -> Hashable:
     if not hasattr(value, "nbytes") or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         raise UnkeyableError(type(value).__name__)
     if value.nbytes > _MAX_LITERAL_BYTES:
-        raise UnkeyableError(type(value).__name__)
+        if not isinstance(value, jax.Array):
+            raise UnkeyableError(type(value).__name__)  # mutable, so its identity says nothing
+        return ("identity", _Identity(value))
     array = np.asarray(value)
     if array.dtype == object:
         raise UnkeyableError(type(value).__name__)

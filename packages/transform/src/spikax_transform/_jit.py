@@ -11,7 +11,9 @@ import jax
 from . import _compat, _overlay
 from ._binding import Bindings
 from ._errors import SpikaxTransformError
-from ._plan import DiscoveredError, JitDisabledError, Options, Plan, discover
+from ._options import Options
+from ._plan import DiscoveredError, JitDisabledError, Plan
+from ._signature import discover
 from ._stages import Lowered, Staged
 from ._state import Creations, State, creation_count
 from ._trace import refuse_states
@@ -95,6 +97,7 @@ class JitFunction(Generic[P, R]):
             except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
                 self._explain(error, plan, args, kwargs)
             self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
+        plan.primed = None  # if `jax.jit` had no use for it: it may hold tracers from around
         plan.scatter(values)
         return out  # type: ignore[no-any-return]
 

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeAlias
 
 import jax
 
 from . import _compat, _overlay
+from ._options import Options, like
+from ._signature import Signature, sign, split
 from ._state import State, creation_count
-from ._trace import Traced, refuse_states, trace_once
+from ._trace import Traced
 
 References: TypeAlias = list[weakref.ref[State[Any]]]
-
-
-@dataclass(frozen=True)
-class Options:
-    """The keywords of `jit`, with argument numbers as the user counts them."""
-
-    static_argnums: int | Sequence[int] | None = None
-    static_argnames: str | Iterable[str] | None = None
-    donate_argnums: int | Sequence[int] | None = None
-    donate_argnames: str | Iterable[str] | None = None
-    donate_states: bool = False
-    inline: bool = False
-    keep_unused: bool = False
-    in_shardings: Any = None
-    out_shardings: Any = None
-
-    @property
-    def has_statics(self) -> bool:
-        """Whether some arguments may be constants."""
-        return self.static_argnums is not None or self.static_argnames is not None
-
-    def for_jax(self, fun: Callable[..., Any], positional: int, alone: bool = False) -> dict[str, Any]:
-        """The keywords of `jax.jit` for ``pure(written, read, *args, **kwargs)``; `alone`, of static arguments only."""
-        options: dict[str, Any] = {"inline": self.inline, "keep_unused": self.keep_unused}
-        if self.static_argnums is not None:
-            options["static_argnums"] = _shifted(self.static_argnums, fun)
-        if self.static_argnames is not None:
-            options["static_argnames"] = self.static_argnames
-        if alone:
-            return options
-        donated: tuple[int, ...] = (0,) if self.donate_states else ()
-        if self.donate_argnums is not None:
-            donated += _shifted(self.donate_argnums, fun)
-        if donated:
-            options["donate_argnums"] = donated
-        if self.donate_argnames is not None:
-            options["donate_argnames"] = self.donate_argnames
-        if self.in_shardings is not None:
-            statics = 0 if self.static_argnums is None else len(_shifted(self.static_argnums, fun))
-            each = self.in_shardings
-            each = each if isinstance(each, tuple | list) else (each,) * (positional - statics)
-            options["in_shardings"] = (None, None, *each)
-        if self.out_shardings is not None:
-            options["out_shardings"] = (self.out_shardings, None)
-        return options
 
 
 class DiscoveredError(Exception):
@@ -72,36 +27,6 @@ class DiscoveredError(Exception):
 
 class JitDisabledError(Exception):
     """Says that `jax.jit` called the pure function itself, because the user disabled it."""
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One trace of the function: for which arguments, and what it gave."""
-
-    in_tree: Any
-    in_avals: tuple[_compat.Aval, ...]
-    statics: tuple[Any, ...]
-    traced: Traced
-
-    def fits(self, in_tree: Any, in_avals: tuple[_compat.Aval, ...], statics: Sequence[Any]) -> bool:
-        """Whether it was traced for these arguments."""
-        same = len(statics) == len(self.statics) and all(a is b for a, b in zip(statics, self.statics, strict=True))
-        return same and (self.in_tree, self.in_avals) == (in_tree, in_avals)
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for calls that `jax.jit` serves with one program."""
-        return (self.in_tree, self.in_avals, tuple((type(value), value) for value in self.statics))
-
-    @property
-    def touched(self) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
-        """Which States were read, written and created, by identity."""
-        traced = self.traced
-        return (
-            frozenset(map(id, traced.reads)),
-            frozenset(map(id, traced.writes)),
-            frozenset(map(id, traced.created)),
-        )
 
 
 class Audit:
@@ -259,70 +184,6 @@ class Plan:
         return out, [produced[state] if state in produced else given[state] for state in states]
 
 
-def sign(fun: Callable[..., Any], args: Any, kwargs: Any, known: Signature | None) -> Signature:
-    """Trace the function for arguments that `jax.jit` made tracers of, or find that it was just done."""
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    refuse_states(leaves, "jit", "passed to")
-    dynamic, statics = split(leaves)
-    avals = tuple(_compat.aval_of(leaf) for leaf in dynamic)
-    if known is not None and known.fits(tree, avals, statics):
-        return known
-    constants = [_DYNAMIC if isinstance(leaf, _compat.Tracer) else leaf for leaf in leaves]
-    del leaves, dynamic, args, kwargs
-    return _sign(fun, tree, avals, constants)
-
-
-def _sign(fun: Callable[..., Any], tree: Any, avals: tuple[_compat.Aval, ...], constants: Sequence[Any]) -> Signature:
-    def run(*dynamic: Any) -> Any:
-        given = iter(dynamic)
-        merged = [next(given) if leaf is _DYNAMIC else leaf for leaf in constants]
-        args, kwargs = jax.tree.unflatten(tree, merged)
-        return fun(*args, **kwargs)
-
-    flat_tree = jax.tree.structure(((0,) * len(avals), {}))
-    traced = trace_once(run, flat_tree, avals, name="jit", keep_created=True)
-    return Signature(tree, avals, tuple(leaf for leaf in constants if leaf is not _DYNAMIC), traced)
-
-
-_DYNAMIC = object()
-
-
-def discover(fun: Callable[..., Any], options: Options, args: Any, kwargs: Any) -> Signature:
-    """Run the function's Python once, as `jax.jit` would trace it, for the States that it touches."""
-    if not options.has_statics:
-        # the common case without `jax.jit`, whose own tracing costs as much as a small function's
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        refuse_states(leaves, "jit", "passed to")
-        return _sign(fun, tree, tuple(map(_compat.aval_of, leaves)), [_DYNAMIC] * len(leaves))
-    found: list[Signature] = []
-
-    def probe(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> None:
-        found.append(sign(fun, args, kwargs, None))
-
-    jax.jit(like(fun, probe), **options.for_jax(fun, len(args), alone=True)).trace([], [], *args, **kwargs)
-    return found.pop()
-
-
-def like(fun: Callable[..., Any], pure: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `pure` the signature of `fun` after its two own arguments, from which JAX resolves names and numbers."""
-    pure.__name__ = pure.__qualname__ = getattr(fun, "__name__", type(fun).__name__)
-    try:
-        signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        return pure
-    own = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("_written", "_read")]
-    pure.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*own, *signature.parameters.values()], return_annotation=inspect.Signature.empty
-    )
-    return pure
-
-
-def split(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Leaves that `jax.jit` traces, and leaves of static arguments."""
-    dynamic = [leaf for leaf in leaves if isinstance(leaf, _compat.Tracer)]
-    return dynamic, [leaf for leaf in leaves if not isinstance(leaf, _compat.Tracer)]
-
-
 def _dereferenced(references: Iterable[weakref.ref[State[Any]]]) -> list[State[Any]]:
     return [state for reference in references if (state := reference()) is not None]
 
@@ -332,13 +193,3 @@ def _read(reference: weakref.ref[State[Any]]) -> Any:
     if state is None:
         raise ReferenceError
     return _overlay.read(state)
-
-
-def _shifted(argnums: int | Sequence[int], fun: Callable[..., Any]) -> tuple[int, ...]:
-    numbers = (argnums,) if isinstance(argnums, int) or not isinstance(argnums, Iterable) else tuple(argnums)
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        count = sum(parameter.kind in kinds for parameter in inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        count = 0
-    return tuple(int(number) + 2 if number >= 0 else int(number) + count + 2 for number in numbers)

@@ -27,7 +27,7 @@ class LoopSpec:
     consts: int
     length: int
     reverse: bool
-    unroll: int | bool
+    unroll: int  # never a bool, because `True` would equal 1
     user_carry: int
     xs: int
     sources: tuple[tuple[bool, int], ...]
