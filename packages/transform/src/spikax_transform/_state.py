@@ -174,6 +174,9 @@ class State(Generic[T]):
         value = jax.tree.map(_PackedKey.pack, _overlay.read(self))
         return _unpickle, (type(self), value, self._description(), getattr(self, "__dict__", {}))
 
+    def __copy__(self) -> Self:
+        return self.copy()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # By hand and not by `__reduce__`, because a tracer may be copied but not pickled.
         fields = copy.deepcopy(self._description(), memo)
