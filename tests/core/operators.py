@@ -1,5 +1,6 @@
 """Operators that the tests of this suite share, each beside the plain JAX function that says what is right."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax_core import XLACustomKernel, defjvp
-from spikax_core._compat import Primitive, UndefinedPrimal, bind, set_lowering
+from spikax_core import XLACustomKernel, defjvp, general_batching_rule
+from spikax_core._compat import Primitive, UndefinedPrimal, bind, set_batching, set_lowering
 
 Function = Callable[..., Any]
 FLOAT0 = jax.dtypes.float0
@@ -94,6 +95,7 @@ def matvec() -> XLACustomKernel:
 def single_primitive() -> Function:
     """``product`` as a primitive with one result."""
     primitive = plain("product_p", product)
+    set_batching(primitive, functools.partial(general_batching_rule, primitive))
     defjvp(primitive, lambda t, x, y: t * y, lambda t, x, y: x * t)
     return caller(primitive)
 
@@ -101,6 +103,7 @@ def single_primitive() -> Function:
 def multiple_primitive() -> Function:
     """``step`` as a primitive with several results."""
     primitive = plain("step_p", step, multiple_results=True)
+    set_batching(primitive, functools.partial(general_batching_rule, primitive))
     defjvp(primitive, _step_v, _step_current)
     return lambda v, current: tuple(bind(primitive, (v, current), {}))
 
