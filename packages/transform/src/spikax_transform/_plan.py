@@ -97,10 +97,10 @@ class Plan:
         created = [reference for reference in self.outputs if reference() in traced.created]
         self._required = [r for r in (*self.outputs, *self.read_only) if r not in created]
         self._checks_outputs = not created
-        self.audit = Audit()
-        self.count = creation_count()
+        self.audit: Audit = Audit()
+        self.count: int = creation_count()
         self.primed: Signature | None = first
-        self.compiled = jax.jit(self._pure(fun), **options.for_jax(fun, positional))
+        self.compiled: Any = jax.jit(self._pure(fun), **options.for_jax(fun, positional))
 
     def alive(self) -> dict[State[Any], None]:
         """All States of the plan that still exist."""

@@ -90,7 +90,13 @@ class State(Generic[T]):
 
     __slots__ = ("__weakref__", "_hooks", "_value", "frozen", "metadata", "name", "origin", "tag")
 
+    name: str | None
+    tag: str | None
+    frozen: bool
+    metadata: dict[str, Any]
+    origin: str
     _value: Any  # never a tracer; read and written by the engine only
+    _hooks: tuple[tuple[bool, Hook], ...]
 
     def __init__(
         self, value: T, name: str | None = None, tag: str | None = None, *, frozen: bool = False, **metadata: Any
@@ -105,7 +111,7 @@ class State(Generic[T]):
         self.frozen = frozen
         self.metadata = metadata
         self.origin = _caller()
-        self._hooks: tuple[tuple[bool, Hook], ...] = ()
+        self._hooks = ()
         _overlay.create(self, value)
         Creations.count += 1
         for caught in _creations.catchers:
