@@ -18,6 +18,7 @@ from ._errors import StateUnavailableError as StateUnavailableError
 from ._errors import StateValueError as StateValueError
 from ._errors import UnitsNotSupportedError as UnitsNotSupportedError
 from ._errors import UnreadStateError as UnreadStateError
+from ._errors import UnstableFunctionError as UnstableFunctionError
 from ._gradient import GradientTransform as GradientTransform
 from ._gradient import PyTree as PyTree
 from ._gradient_api import grad as grad

@@ -31,6 +31,10 @@ class StateUnavailableError(SpikaxTransformError, RuntimeError):
     """A State has no value: it was created inside a trace that is over, or lost to a failed call."""
 
 
+class UnstableFunctionError(SpikaxTransformError, RuntimeError):
+    """A jitted function uses other States each time it is traced, for the same arguments."""
+
+
 class CarryTypeError(SpikaxTransformError, TypeError):
     """A loop's body changes the structure, shape or dtype of its carry or of a State."""
 

@@ -10,7 +10,7 @@ import jax
 
 from . import _compat, _overlay
 from ._binding import Bindings
-from ._errors import SpikaxTransformError
+from ._errors import SpikaxTransformError, UnstableFunctionError
 from ._options import Options
 from ._plan import DiscoveredError, JitDisabledError, Plan
 from ._signature import discover
@@ -20,6 +20,9 @@ from ._trace import refuse_states
 
 _stack = _overlay.stack
 _TRACE_CONTEXT = _compat.TRACE_CONTEXT
+
+# One plan to find the States, one that fits them, and some for States that the arguments in between brought in.
+_MAX_PLANS = 5
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -86,20 +89,29 @@ class JitFunction(Generic[P, R]):
         """The same, when States may have changed, or inside another transform."""
         if _compat.jit_disabled():
             return self._fun(*args, **kwargs)
+        plan, (out, values) = self._settle(lambda plan: plan.compiled, args, kwargs)
+        plan.scatter(values)
+        return out  # type: ignore[no-any-return]
+
+    def _settle(self, use: Callable[[Plan], Callable[..., Any]], args: Any, kwargs: Any) -> tuple[Plan, Any]:
+        """Call what `use` gives of a plan, with the values of its States; and make a new plan where it does not fit."""
         plan = self._ready(args, kwargs)
-        while True:
+        for _ in range(_MAX_PLANS):
             written, read = plan.gather()
             try:
-                out, values = plan.compiled(written, read, *args, **kwargs)
-                break
+                result = use(plan)(written, read, *args, **kwargs)
             except DiscoveredError as found:
                 signature = found.signature
             except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
                 self._explain(error, plan, args, kwargs)
+            else:
+                plan.primed = None  # if `jax.jit` had no use for it: it may hold tracers from around
+                return plan, result
             self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
-        plan.primed = None  # if `jax.jit` had no use for it: it may hold tracers from around
-        plan.scatter(values)
-        return out  # type: ignore[no-any-return]
+        raise UnstableFunctionError(
+            f"jit got {self._fun!r}, which used other States each time it was traced ({_MAX_PLANS} times); expected "
+            f"the same ones. Choose them by a static argument, or create them outside."
+        )
 
     def _ready(self, args: Any, kwargs: Any) -> Plan:
         """The plan to use for these arguments, discovered anew where it may have become stale."""
@@ -168,14 +180,8 @@ class JitFunction(Generic[P, R]):
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Staged[R]:
         """Trace for the shapes of these arguments."""
-        plan = self._ready(args, kwargs)
-        while True:
-            written, read = plan.gather()
-            try:
-                return Staged(plan, plan.compiled.trace(written, read, *args, **kwargs))
-            except DiscoveredError as found:
-                signature = found.signature
-            self._plan = plan = Plan(self._fun, self._options, len(args), signature, plan)
+        plan, stage = self._settle(lambda plan: plan.compiled.trace, args, kwargs)
+        return Staged(plan, stage)
 
     def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Shapes and dtypes of the result; no State changes."""
