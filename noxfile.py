@@ -135,6 +135,19 @@ def sanitize(session: nox.Session) -> None:
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
     pytest(session, "kernels", *session.posargs, env=env)
+    drive(session)
+
+
+def drive(session: nox.Session) -> None:
+    """Call the kernels' handlers from a program of our own, which ThreadSanitizer can watch as it cannot watch Python."""
+    headers = session.run("python", "-c", "import jax; print(jax.ffi.include_dir())", silent=True)
+    sources = ["tests/kernels/native/driver.cc", *map(str, Path("packages/kernels/src").glob("**/cpu.cc"))]
+    flags = ["-std=c++17", "-O1", "-g1", "-pthread", "-ffp-contract=off", "-fno-sanitize-recover=all"]
+    driver = f"{session.create_tmp()}/driver"
+    for sanitizers in ("address,undefined", "thread"):
+        includes = ["-Ipackages/kernels/native", "-isystem", str(headers).strip()]
+        session.run("g++", *flags, f"-fsanitize={sanitizers}", *includes, *sources, "-o", driver, external=True)
+        session.run(driver, external=True)
 
 
 @nox.session
