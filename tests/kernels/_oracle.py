@@ -16,7 +16,8 @@ from spikax_kernels.ops.scatter.op import scatter
 from spikax_kernels.ops.sddmm import specs as sddmm_specs
 from spikax_kernels.ops.sddmm.op import sddmm
 
-Array: TypeAlias = np.ndarray[Any, Any]
+Array: TypeAlias = Any
+"""NumPy's or JAX's: operators and oracles take both."""
 
 
 def effective(x: Any, binary: bool) -> Array:

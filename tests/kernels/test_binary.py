@@ -66,7 +66,7 @@ def test_it_does_not_turn_into_an_array_by_itself() -> None:
         with pytest.raises(TypeError, match=r"use \.value"):
             convert(events())
     for product in (
-        lambda: jnp.ones((4, 4)) @ events(),
+        lambda: jnp.ones((4, 4)) @ events(),  # type: ignore[operator]
         lambda: np.ones((4, 4)) @ events(),
         lambda: np.dot(np.ones((4, 4)), events()),
     ):

@@ -23,7 +23,9 @@ def mesh(axis: AxisType = AxisType.Auto) -> jax.sharding.Mesh:
 
 
 def events(x: Any, kind: str) -> Any:
-    return {"valued": lambda: x, "binary": lambda: BinaryArray(x), "bool": lambda: x != 0}[kind]()
+    if kind == "binary":
+        return BinaryArray(x)
+    return x if kind == "valued" else x != 0
 
 
 def example(**kind: bool) -> CSR:
@@ -43,8 +45,8 @@ def test_shared_weights_and_a_sharded_batch(kind: str, homogeneous: bool, axis: 
     targets = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
     sharded = jax.NamedSharding(mesh(axis), P("i"))
 
-    def loss(data: jax.Array, x: jax.Array) -> jax.Array:
-        def part(data: jax.Array, x: jax.Array, targets: jax.Array) -> jax.Array:
+    def loss(data: jax.Array, x: jax.Array) -> Any:
+        def part(data: jax.Array, x: jax.Array, targets: jax.Array) -> Any:
             out = jax.vmap(lambda event: events(event, kind) @ A.with_data(data))(x)
             return jax.lax.psum(jnp.sum(jnp.sin(out) * targets), "i")
 
@@ -64,10 +66,10 @@ def test_shared_weights_and_a_sharded_batch(kind: str, homogeneous: bool, axis: 
 @weights
 def test_shared_weights_and_shared_spikes(kind: str, homogeneous: bool) -> None:
     A, x = example(homogeneous=homogeneous), spikes(6)
-    scales = np.arange(1, 5, dtype=np.float32)
+    scales = jnp.arange(1, 5, dtype=jnp.float32)
 
-    def loss(data: jax.Array) -> jax.Array:
-        def part(data: jax.Array, scale: jax.Array) -> jax.Array:
+    def loss(data: jax.Array) -> Any:
+        def part(data: jax.Array, scale: jax.Array) -> Any:
             return jax.lax.psum(jnp.sum(jnp.sin(scale * (events(x, kind) @ A.with_data(data)))), "i")
 
         return jax.shard_map(part, mesh=mesh(), in_specs=(P(), P("i")), out_specs=P())(data, scales)
@@ -86,7 +88,7 @@ def test_each_device_holds_its_own_matrix(gathered: bool) -> None:
     x = spikes(5 if gathered else 6, lanes=(4,))
 
     def total(data: jax.Array) -> jax.Array:
-        def part(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
+        def part(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> Any:
             A = CSR(data[0], indices[0], indptr[0], shape=(6, 5))
             return jax.lax.psum(A @ x[0] if gathered else x[0] @ A, "i")
 
@@ -95,7 +97,7 @@ def test_each_device_holds_its_own_matrix(gathered: bool) -> None:
 
     def expected(data: jax.Array) -> jax.Array:
         matrices = [todense(data[i], *small(i)[1:], 5) for i in range(4)]
-        return jnp.sum(jnp.sin(sum(m @ x[i] if gathered else x[i] @ m for i, m in enumerate(matrices))))  # type: ignore[arg-type]
+        return jnp.sum(jnp.sin(sum(m @ x[i] if gathered else x[i] @ m for i, m in enumerate(matrices))))
 
     assert_close(jax.jit(jax.value_and_grad(total))(stacked.data), jax.value_and_grad(expected)(stacked.data))
 

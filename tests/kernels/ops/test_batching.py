@@ -23,11 +23,12 @@ def operands(operator: Operator, seed: int = 0, *, homogeneous: bool = False) ->
 
 
 def params(operator: Operator) -> dict[str, Any]:
-    return {
+    kinds: dict[str, dict[str, Any]] = {
         "scatter": {"cols": 5, "binary": False},
         "gather": {"binary": False},
         "sddmm": {"dtype": jnp.float32, "lanes": (), "binary": (False, False)},
-    }[operator.name]
+    }
+    return kinds[operator.name]
 
 
 def batched(operator: Operator, subset: tuple[int, ...], **kind: bool) -> tuple[list[Array], list[int | None]]:

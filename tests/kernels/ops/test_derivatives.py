@@ -126,7 +126,7 @@ def test_lanes_that_share_an_operand_add_up_in_its_gradient(binary: bool) -> Non
 
 def test_integer_weights_cut_the_gradient_of_events() -> None:
     _, indices, indptr = small()
-    weights = np.arange(len(indices), dtype=np.int32)
+    weights = jnp.arange(len(indices), dtype=jnp.int32)
 
     def loss(x: jax.Array) -> jax.Array:
         delivered = scatter(weights, indices, indptr, x, cols=5, binary=True)
@@ -138,9 +138,9 @@ def test_integer_weights_cut_the_gradient_of_events() -> None:
 @pytest.mark.parametrize("homogeneous", [False, True])
 def test_where_no_event_arrives_an_infinite_cotangent_reaches_no_weight(homogeneous: bool) -> None:
     data, indices, indptr = small(homogeneous=homogeneous)
-    nothing = np.zeros(6, bool)
+    nothing = jnp.zeros(6, bool)
     rates = jnp.sqrt  # its derivative at zero is infinite
     gradient = jax.grad(lambda d: rates(scatter(d, indices, indptr, nothing, cols=5)).sum())(data)
     assert_close(gradient, np.zeros_like(data))
-    gradient = jax.grad(lambda d: rates(gather(d, indices, indptr, np.zeros(5, bool))).sum())(data)
+    gradient = jax.grad(lambda d: rates(gather(d, indices, indptr, jnp.zeros(5, bool))).sum())(data)
     assert_close(gradient, np.zeros_like(data))

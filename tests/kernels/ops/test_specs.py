@@ -32,7 +32,8 @@ def widths(spec: Spec) -> Iterator[None]:
 
 def call(operator: Operator, spec: Spec, **options: Any) -> jax.Array:
     args, params = operator.specs.arguments(spec)
-    return jax.jit(lambda *args: operator.call(*args, **params, **options))(*args)
+    y: jax.Array = jax.jit(lambda *args: operator.call(*args, **params, **options))(*args)
+    return y
 
 
 @over_specs
