@@ -139,7 +139,7 @@ def sanitize(session: nox.Session) -> None:
 
 
 def drive(session: nox.Session) -> None:
-    """Call the kernels' handlers from a program of our own, which ThreadSanitizer can watch as it cannot watch Python."""
+    """Call the kernels' handlers from a program that ThreadSanitizer can watch, as it cannot watch Python."""
     headers = session.run("python", "-c", "import jax; print(jax.ffi.include_dir())", silent=True)
     sources = ["tests/kernels/native/driver.cc", *map(str, Path("packages/kernels/src").glob("**/cpu.cc"))]
     flags = ["-std=c++17", "-O1", "-g1", "-pthread", "-ffp-contract=off", "-fno-sanitize-recover=all"]
