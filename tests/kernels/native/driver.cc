@@ -95,7 +95,6 @@ const XLA_FFI_Api* Api() {
     XLA_FFI_Api made{};
     made.struct_size = XLA_FFI_Api_STRUCT_SIZE;
     made.XLA_FFI_Error_Create = [](XLA_FFI_Error_Create_Args* args) { return new XLA_FFI_Error{args->message}; };
-    made.XLA_FFI_Error_GetMessage = [](XLA_FFI_Error_GetMessage_Args* args) { args->message = args->error->message.c_str(); };
     made.XLA_FFI_Error_Destroy = [](XLA_FFI_Error_Destroy_Args* args) { delete args->error; };
     made.XLA_FFI_ThreadPool_Schedule = [](XLA_FFI_ThreadPool_Schedule_Args* args) -> XLA_FFI_Error* {
       PoolOf(args->ctx).Schedule([task = args->task, data = args->data] { task(data); });
