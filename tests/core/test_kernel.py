@@ -277,6 +277,14 @@ def test_a_reference_can_be_replaced() -> None:
     same(operator(X, Y), X * Y)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64", "complex128", "bfloat16", "uint8", "bool"])
+def test_a_result_may_have_any_dtype(dtype: str) -> None:
+    with jax.enable_x64(True):
+        operator = XLACustomKernel("cast", reference=lambda x: x.astype(dtype))
+        operator.def_shape_rule(lambda x: jax.ShapeDtypeStruct(x.shape, dtype))
+        same(operator(X), X.astype(dtype))
+
+
 @pytest.mark.parametrize(
     ("result", "got"),
     [

@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+
+# From where it is defined: in jax 0.10 `jax.extend.core` imports Pallas, five times the cost of this whole package.
+from jax._src.core import Primitive as Primitive
 from jax.core import ShapedArray
-from jax.extend.core import Primitive as Primitive
 from jax.interpreters import ad, batching, mlir, xla
 
 Array: TypeAlias = Any

@@ -334,6 +334,6 @@ def _types(operator: str, outs: Any) -> Types:
     """Declared results, flattened to what can be compared and hashed."""
     leaves, tree = jax.tree.flatten(outs)
     for leaf in leaves:
-        if None in _type(leaf):
+        if any(part is None for part in _type(leaf)):  # `in` would compare, and NumPy takes float64 to equal None
             raise ParameterError(f"{operator}: declared result: got {leaf!r}; expected a jax.ShapeDtypeStruct")
     return tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves), tree
