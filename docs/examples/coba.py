@@ -38,10 +38,10 @@ class Network:
     rest, threshold, reset = -60.0, -50.0, -60.0
     drive = 20.0
     refractory_steps = round(5.0 / DT)
-    # Excitatory, inhibitory: what a spike adds to the conductance, how fast that decays, where it pulls the potential.
+    reversal_exc, reversal_inh = 0.0, -80.0
+    # Excitatory, inhibitory: what a spike adds to the conductance, and what is left of that after a step.
     weight = np.array([[0.6], [6.7]], np.float32)
     decay = np.exp(-DT / np.array([[5.0], [10.0]])).astype(np.float32)
-    reversal = np.array([[0.0], [-80.0]], np.float32)
 
     def __init__(self, scale: int, seed: int) -> None:
         """Draw the connections and the initial potentials of ``scale`` times 4000 neurons."""
@@ -78,8 +78,9 @@ class Network:
 
         # Crank-Nicolson: the mean of the slopes before and after the step, exact to second order and stable for any g.
         v = jnp.where(spikes, self.reset, self.v.value)
-        g = 1 + self.g.value.sum(0)
-        current = self.rest + self.drive + (self.g.value * self.reversal).sum(0) - g * v
+        g_exc, g_inh = self.g.value
+        g = 1 + g_exc + g_inh
+        current = self.rest + self.drive + g_exc * self.reversal_exc + g_inh * self.reversal_inh - g * v
         integrated = v + current * (DT / self.tau) / (1 + g * (DT / self.tau / 2))
         self.v.value = jnp.where(self.resting.value > 0, v, integrated)
         return spikes

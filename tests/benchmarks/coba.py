@@ -74,8 +74,9 @@ def bare(example: Any, net: Any, bins: int, product: Product) -> Callable[[], An
         resting = jnp.where(spikes, net.refractory_steps, jnp.maximum(resting - 1, 0))
         g = g * net.decay + net.weight * product(spikes).reshape(2, net.n)
         v = jnp.where(spikes, net.reset, v)
-        leak = 1 + g.sum(0)
-        current = net.rest + net.drive + (g * net.reversal).sum(0) - leak * v
+        g_exc, g_inh = g
+        leak = 1 + g_exc + g_inh
+        current = net.rest + net.drive + g_exc * net.reversal_exc + g_inh * net.reversal_inh - leak * v
         v = jnp.where(resting > 0, v, v + current / tau / (1 + leak * (0.5 / tau)))
         return (v, g, resting, counts), spikes[::stride]
 
