@@ -3,10 +3,10 @@
 // definition. Weights are small integers, so that sums are exact and every order of them gives the same bits.
 //
 // Under AddressSanitizer and UBSan, then under ThreadSanitizer (HEADERS is what `python -c "import jax; print(jax.ffi.include_dir())"`
-// prints; both build and run in a minute):
+// prints; each builds and runs in under a minute):
 //
 //   for flags in -fsanitize=address,undefined -fsanitize=thread; do
-//     g++ -std=c++17 -O1 -g -pthread -ffp-contract=off $flags -fno-sanitize-recover=all -Ipackages/kernels/native -isystem $HEADERS
+//     g++ -std=c++17 -O1 -g1 -pthread -ffp-contract=off $flags -fno-sanitize-recover=all -Ipackages/kernels/native -isystem $HEADERS
 //       tests/kernels/native/driver.cc packages/kernels/src/spikax_kernels/ops/*/cpu.cc -o driver && ./driver
 //   done
 #include <algorithm>
