@@ -5,29 +5,30 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Operand = Any
+Method: TypeAlias = Callable[["BinaryArray", Any], jax.Array]
+Operator: TypeAlias = Callable[[Any, Any], Any]
 
 
-def _plain(other: Operand) -> Operand:
+def _plain(other: Any) -> Any:
     return other.value if isinstance(other, BinaryArray) else other
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Callable[[BinaryArray, Operand], jax.Array]:
-    def method(self: BinaryArray, other: Operand) -> jax.Array:
+def _forward(function: Operator) -> Method:
+    def method(self: BinaryArray, other: Any) -> jax.Array:
         result: jax.Array = function(self.value, _plain(other))
         return result
 
     return method
 
 
-def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[BinaryArray, Operand], jax.Array]:
-    def method(self: BinaryArray, other: Operand) -> jax.Array:
+def _reflected(function: Operator) -> Method:
+    def method(self: BinaryArray, other: Any) -> jax.Array:
         result: jax.Array = function(_plain(other), self.value)
         return result
 
@@ -58,7 +59,7 @@ class BinaryArray:
     value: jax.Array
 
     # NumPy would otherwise take `numpy @ it` and `numpy * it` apart element by element.
-    __array_ufunc__ = None
+    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,18 +103,28 @@ class BinaryArray:
         """The same events in another shape."""
         return BinaryArray(self.value.reshape(*shape))
 
-    __add__, __radd__ = _binary(operator.add), _reflected(operator.add)
-    __sub__, __rsub__ = _binary(operator.sub), _reflected(operator.sub)
-    __mul__, __rmul__ = _binary(operator.mul), _reflected(operator.mul)
-    __truediv__, __rtruediv__ = _binary(operator.truediv), _reflected(operator.truediv)
-    __floordiv__, __rfloordiv__ = _binary(operator.floordiv), _reflected(operator.floordiv)
-    __mod__, __rmod__ = _binary(operator.mod), _reflected(operator.mod)
-    __pow__, __rpow__ = _binary(operator.pow), _reflected(operator.pow)
-    __lt__, __le__ = _binary(operator.lt), _binary(operator.le)
-    __gt__, __ge__ = _binary(operator.gt), _binary(operator.ge)
-    __eq__ = _binary(operator.eq)  # type: ignore[assignment]  # elementwise, as for any array
-    __ne__ = _binary(operator.ne)  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]  # as for any array
+    __add__: ClassVar[Method] = _forward(operator.add)
+    __radd__: ClassVar[Method] = _reflected(operator.add)
+    __sub__: ClassVar[Method] = _forward(operator.sub)
+    __rsub__: ClassVar[Method] = _reflected(operator.sub)
+    __mul__: ClassVar[Method] = _forward(operator.mul)
+    __rmul__: ClassVar[Method] = _reflected(operator.mul)
+    __truediv__: ClassVar[Method] = _forward(operator.truediv)
+    __rtruediv__: ClassVar[Method] = _reflected(operator.truediv)
+    __floordiv__: ClassVar[Method] = _forward(operator.floordiv)
+    __rfloordiv__: ClassVar[Method] = _reflected(operator.floordiv)
+    __mod__: ClassVar[Method] = _forward(operator.mod)
+    __rmod__: ClassVar[Method] = _reflected(operator.mod)
+    __pow__: ClassVar[Method] = _forward(operator.pow)
+    __rpow__: ClassVar[Method] = _reflected(operator.pow)
+    __lt__: ClassVar[Method] = _forward(operator.lt)
+    __le__: ClassVar[Method] = _forward(operator.le)
+    __gt__: ClassVar[Method] = _forward(operator.gt)
+    __ge__: ClassVar[Method] = _forward(operator.ge)
+    # Elementwise and so not hashable, as for any array.
+    __eq__: ClassVar[Method] = _forward(operator.eq)  # type: ignore[assignment]
+    __ne__: ClassVar[Method] = _forward(operator.ne)  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __neg__(self) -> jax.Array:
         return -self.value

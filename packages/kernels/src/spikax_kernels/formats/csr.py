@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ class CSR:
     shape: tuple[int, int]
 
     # NumPy would otherwise take `numpy @ A` apart element by element.
-    __array_ufunc__ = None
+    __array_ufunc__: ClassVar[None] = None
 
     def __init__(self, data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int], check: bool = True) -> None:
         shape = as_shape(shape)

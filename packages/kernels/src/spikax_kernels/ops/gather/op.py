@@ -15,7 +15,7 @@ from spikax_kernels.ops.gather.reference import reference
 from spikax_kernels.ops.scatter import op as scatter_op
 from spikax_kernels.ops.sddmm import op as sddmm_op
 
-kernel = XLACustomKernel("spikax_gather", reference=reference)
+kernel: XLACustomKernel = XLACustomKernel("spikax_gather", reference=reference)
 
 
 def gather(

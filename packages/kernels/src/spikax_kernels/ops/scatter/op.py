@@ -15,7 +15,7 @@ from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.scatter.reference import reference
 from spikax_kernels.ops.sddmm import op as sddmm_op
 
-kernel = XLACustomKernel("spikax_scatter", reference=reference)
+kernel: XLACustomKernel = XLACustomKernel("spikax_scatter", reference=reference)
 
 
 def scatter(

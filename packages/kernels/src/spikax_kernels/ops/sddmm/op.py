@@ -16,7 +16,7 @@ from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.scatter import op as scatter_op
 from spikax_kernels.ops.sddmm.reference import reference
 
-kernel = XLACustomKernel("spikax_sddmm", reference=reference)
+kernel: XLACustomKernel = XLACustomKernel("spikax_sddmm", reference=reference)
 
 
 def sddmm(
