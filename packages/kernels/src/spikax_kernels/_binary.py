@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from collections.abc import Iterator
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Method: TypeAlias = Callable[["BinaryArray", Any], jax.Array]
-Operator: TypeAlias = Callable[[Any, Any], Any]
-
 
 def _plain(other: Any) -> Any:
     return other.value if isinstance(other, BinaryArray) else other
-
-
-def _forward(function: Operator) -> Method:
-    def method(self: BinaryArray, other: Any) -> jax.Array:
-        result: jax.Array = function(self.value, _plain(other))
-        return result
-
-    return method
-
-
-def _reflected(function: Operator) -> Method:
-    def method(self: BinaryArray, other: Any) -> jax.Array:
-        result: jax.Array = function(_plain(other), self.value)
-        return result
-
-    return method
 
 
 @jax.tree_util.register_dataclass
@@ -103,28 +83,67 @@ class BinaryArray:
         """The same events in another shape."""
         return BinaryArray(self.value.reshape(*shape))
 
-    __add__: ClassVar[Method] = _forward(operator.add)
-    __radd__: ClassVar[Method] = _reflected(operator.add)
-    __sub__: ClassVar[Method] = _forward(operator.sub)
-    __rsub__: ClassVar[Method] = _reflected(operator.sub)
-    __mul__: ClassVar[Method] = _forward(operator.mul)
-    __rmul__: ClassVar[Method] = _reflected(operator.mul)
-    __truediv__: ClassVar[Method] = _forward(operator.truediv)
-    __rtruediv__: ClassVar[Method] = _reflected(operator.truediv)
-    __floordiv__: ClassVar[Method] = _forward(operator.floordiv)
-    __rfloordiv__: ClassVar[Method] = _reflected(operator.floordiv)
-    __mod__: ClassVar[Method] = _forward(operator.mod)
-    __rmod__: ClassVar[Method] = _reflected(operator.mod)
-    __pow__: ClassVar[Method] = _forward(operator.pow)
-    __rpow__: ClassVar[Method] = _reflected(operator.pow)
-    __lt__: ClassVar[Method] = _forward(operator.lt)
-    __le__: ClassVar[Method] = _forward(operator.le)
-    __gt__: ClassVar[Method] = _forward(operator.gt)
-    __ge__: ClassVar[Method] = _forward(operator.ge)
-    # Elementwise and so not hashable, as for any array.
-    __eq__: ClassVar[Method] = _forward(operator.eq)  # type: ignore[assignment]
-    __ne__: ClassVar[Method] = _forward(operator.ne)  # type: ignore[assignment]
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    def __add__(self, other: Any) -> jax.Array:
+        return jnp.add(self.value, _plain(other))
+
+    def __radd__(self, other: Any) -> jax.Array:
+        return jnp.add(_plain(other), self.value)
+
+    def __sub__(self, other: Any) -> jax.Array:
+        return jnp.subtract(self.value, _plain(other))
+
+    def __rsub__(self, other: Any) -> jax.Array:
+        return jnp.subtract(_plain(other), self.value)
+
+    def __mul__(self, other: Any) -> jax.Array:
+        return jnp.multiply(self.value, _plain(other))
+
+    def __rmul__(self, other: Any) -> jax.Array:
+        return jnp.multiply(_plain(other), self.value)
+
+    def __truediv__(self, other: Any) -> jax.Array:
+        return jnp.true_divide(self.value, _plain(other))
+
+    def __rtruediv__(self, other: Any) -> jax.Array:
+        return jnp.true_divide(_plain(other), self.value)
+
+    def __floordiv__(self, other: Any) -> jax.Array:
+        return jnp.floor_divide(self.value, _plain(other))
+
+    def __rfloordiv__(self, other: Any) -> jax.Array:
+        return jnp.floor_divide(_plain(other), self.value)
+
+    def __mod__(self, other: Any) -> jax.Array:
+        return jnp.remainder(self.value, _plain(other))
+
+    def __rmod__(self, other: Any) -> jax.Array:
+        return jnp.remainder(_plain(other), self.value)
+
+    def __pow__(self, other: Any) -> jax.Array:
+        return jnp.power(self.value, _plain(other))
+
+    def __rpow__(self, other: Any) -> jax.Array:
+        return jnp.power(_plain(other), self.value)
+
+    def __lt__(self, other: Any) -> jax.Array:
+        return jnp.less(self.value, _plain(other))
+
+    def __le__(self, other: Any) -> jax.Array:
+        return jnp.less_equal(self.value, _plain(other))
+
+    def __gt__(self, other: Any) -> jax.Array:
+        return jnp.greater(self.value, _plain(other))
+
+    def __ge__(self, other: Any) -> jax.Array:
+        return jnp.greater_equal(self.value, _plain(other))
+
+    def __eq__(self, other: Any) -> jax.Array:  # type: ignore[override]  # elementwise, as for any array
+        return jnp.equal(self.value, _plain(other))
+
+    def __ne__(self, other: Any) -> jax.Array:  # type: ignore[override]  # elementwise, as for any array
+        return jnp.not_equal(self.value, _plain(other))
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # as for any array
 
     def __neg__(self) -> jax.Array:
         return -self.value
