@@ -1,4 +1,4 @@
-"""A conductance-based network of excitatory and inhibitory neurons that keeps itself active.
+"""A network of excitatory and inhibitory neurons that keeps itself active.
 
 The network of Vogels & Abbott (J. Neurosci. 25:10786, 2005) in the form of Brette et al. (J. Comput. Neurosci. 23:349,
 2007), with a constant input instead of a kick, so that it never falls silent. 3200 excitatory and 800 inhibitory
