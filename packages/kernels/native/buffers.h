@@ -100,4 +100,13 @@ inline ffi::Error CheckMatrix(const Operand& indptr, int64_t rows) {
   return ffi::Error::Success();
 }
 
+// What a product asks of its weights, one or one an entry, and of its result, which must have room for every lane.
+inline ffi::Error CheckProduct(const Lanes& lanes, const Operand& data, const Operand& indices, const Operand& y) {
+  if (data.size() != 1 && data.size() != indices.size())
+    return ffi::Error::InvalidArgument("data must hold one weight, or one for each entry of indices");
+  if (y.dtype() != data.dtype() || lanes.CountIn(y) != lanes.count())
+    return ffi::Error::InvalidArgument("the result must have the dtype of data and the batch axes of all operands");
+  return ffi::Error::Success();
+}
+
 }  // namespace spikax

@@ -46,10 +46,7 @@ ffi::Error GatherCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyB
   Lanes lanes;
   if (ffi::Error error = lanes.Init({&y, &data, &indices, &indptr, &x}); error.failure()) return error;
   if (ffi::Error error = CheckMatrix(indptr, y.size()); error.failure()) return error;
-  if (data.size() != 1 && data.size() != indices.size())
-    return ffi::Error::InvalidArgument("data must hold one weight, or one for each entry of indices");
-  if (y.dtype() != data.dtype() || lanes.CountIn(y) != lanes.count())
-    return ffi::Error::InvalidArgument("the result must have the dtype of data and the batch axes of all operands");
+  if (ffi::Error error = CheckProduct(lanes, data, indices, y); error.failure()) return error;
 
   return Dispatch(data.dtype(), indices.dtype(), x.dtype(), [&](auto weight, auto index, auto event) {
     using T = typename decltype(weight)::type;
