@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <utility>
 
 namespace spikax {
 
@@ -41,9 +43,13 @@ void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
     shared->done += mine;
     if (shared->done == tasks) shared->finished.notify_one();
   };
-  for (int64_t i = 0; i < helpers; ++i) {
-    auto helper = work;
-    pool.Schedule(std::move(helper));
+  try {
+    for (int64_t i = 0; i < helpers; ++i) {
+      auto helper = work;
+      pool.Schedule(std::move(helper));
+    }
+  } catch (const std::bad_alloc&) {
+    // The helpers that were started refer to `body`, so stay; fewer of them do the work as well.
   }
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);
