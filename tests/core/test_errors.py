@@ -11,6 +11,7 @@ import spikax_core
         ("NotAPrimitiveError", (AssertionError, TypeError)),
         ("RuleCountError", (ValueError,)),
         ("RuleOutputError", (TypeError,)),
+        ("NoRuleError", (NotImplementedError,)),
         ("ParameterError", (TypeError,)),
         ("OutputMismatchError", (TypeError,)),
         ("UnknownBackendError", (ValueError,)),

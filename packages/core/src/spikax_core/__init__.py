@@ -6,6 +6,7 @@ from ._batching import general_batching_rule as general_batching_rule
 from ._errors import BackendFallbackWarning as BackendFallbackWarning
 from ._errors import BackendRefusedError as BackendRefusedError
 from ._errors import NoBackendError as NoBackendError
+from ._errors import NoRuleError as NoRuleError
 from ._errors import NotAPrimitiveError as NotAPrimitiveError
 from ._errors import OutputMismatchError as OutputMismatchError
 from ._errors import ParameterError as ParameterError

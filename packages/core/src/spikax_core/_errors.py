@@ -22,6 +22,14 @@ class RuleOutputError(SpikaxError, TypeError):
     """A rule for ``jvp``, transposition or ``vmap`` returned the wrong structure, shape or dtype."""
 
 
+class NoRuleError(SpikaxError, NotImplementedError):
+    """A derivative was asked for that the operator does not declare.
+
+    It was differentiated in an input that is neither linear nor has a rule, or transposed in one that is not declared
+    linear, or in several at once.
+    """
+
+
 class ParameterError(SpikaxError, TypeError):
     """An argument of a call or declaration is wrong: an unhashable param, ``outs`` missing, no such platform."""
 

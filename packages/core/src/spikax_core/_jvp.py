@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from ._backend import inherit_backend
 from ._call import call_of, rule_params
-from ._compat import Array, Primitive, add_tangents, bind, is_zero, set_jvp, zero_tangent
-from ._errors import NotAPrimitiveError, ParameterError, RuleCountError, RuleOutputError
+from ._compat import Array, Primitive, TreeDef, add_tangents, bind, is_zero, set_jvp, zero_tangent
+from ._errors import NoRuleError, NotAPrimitiveError, ParameterError, RuleCountError, RuleOutputError
+from ._linear import Linear, linear_tangent, resolve
 from ._rules import entries, tangents
 
 if TYPE_CHECKING:
@@ -57,15 +58,20 @@ def defjvp(primitive: Primitive | XLACustomKernel, *jvp_rules: JVPRule | None) -
         raise NotAPrimitiveError(
             f"got {type(primitive).__name__}; expected a jax.extend.core.Primitive or a spikax_core.XLACustomKernel"
         )
-    for index, rule in enumerate(jvp_rules):
-        if rule is not None and not callable(rule):
-            raise ParameterError(
-                f"JVP rule {index} of {unwrapped.name}: got {type(rule).__name__}; expected a callable or None"
-            )
     if declare:
         declare(*jvp_rules)
     else:
-        set_jvp(unwrapped, functools.partial(_per_input_jvp, unwrapped, jvp_rules))
+        set_jvp_rules(unwrapped, jvp_rules)
+
+
+def set_jvp_rules(primitive: Primitive, rules: Sequence[JVPRule | None] | None, linear: Linear | None = None) -> None:
+    """Derive a primitive by these rules in the inputs that are not ``linear``; ``None``: there are none."""
+    for index, rule in enumerate(rules or ()):
+        if rule is not None and not callable(rule):
+            raise ParameterError(
+                f"JVP rule {index} of {primitive.name}: got {type(rule).__name__}; expected a callable or None"
+            )
+    set_jvp(primitive, functools.partial(_per_input_jvp, primitive, rules, linear or {}))
 
 
 def check_rule_count(name: str, rules: int, inputs: int) -> None:
@@ -79,27 +85,52 @@ def check_rule_count(name: str, rules: int, inputs: int) -> None:
 
 def _per_input_jvp(
     primitive: Primitive,
-    rules: Sequence[JVPRule | None],
+    rules: Sequence[JVPRule | None] | None,
+    linear: Linear,
     primals: Sequence[Array],
     tangents_in: Sequence[Array],
     **params: Any,
 ) -> tuple[Any, Any]:
-    """JAX's form of the derivative: bind the primitive, then sum what the rules of the perturbed inputs contribute."""
-    check_rule_count(primitive.name, len(rules), len(primals))
+    """JAX's form of the derivative: bind the primitive, then sum what the perturbed inputs contribute."""
+    name, avals = primitive.name, list(map(jax.typeof, primals))
+    if rules is not None:
+        check_rule_count(name, len(rules), len(primals))
+    transposes = resolve(name, linear, avals, params)
     out = bind(primitive, primals, params)
     outs = list(out) if primitive.multiple_results else [out]
     call = call_of(params)
     tree = call.tree if call else jax.tree.structure(tuple(outs) if primitive.multiple_results else out)
     total: list[Array] = [zero_tangent(jax.typeof(o)) for o in outs]
-    for index, (rule, tangent, primal) in enumerate(zip(rules, tangents_in, primals, strict=True)):
-        if rule is None or is_zero(tangent) or not jnp.issubdtype(jax.typeof(primal).dtype, jnp.inexact):
+    for index, (tangent, aval) in enumerate(zip(tangents_in, avals, strict=True)):
+        if is_zero(tangent) or not jnp.issubdtype(aval.dtype, jnp.inexact):
             continue
-        with inherit_backend(params):
-            result = rule(tangent, *primals, **rule_params(params))
-        where = f"JVP rule {index} of {primitive.name}"
-        if result is None:
-            raise RuleOutputError(
-                f"{where}: got None; expected a tangent (an input without one takes None as its rule)"
+        where = f"JVP rule {index} of {name}"
+        if index in transposes:
+            flat = linear_tangent(primitive, index, tangent, primals, params)
+        elif rules is None:
+            raise NoRuleError(
+                f"{name} cannot be differentiated in argument {index}: it is not declared linear in it and has no JVP "
+                "rules; pass def_jvp_rule2 one rule per input, None for one that contributes nothing"
             )
-        total = list(map(add_tangents, total, tangents(where, entries(where, result, tree), outs)))
+        else:
+            flat = _by_rule(where, rules[index], tree, tangent, primals, params)
+        total = list(map(add_tangents, total, tangents(where, flat, outs)))
     return (out, total) if primitive.multiple_results else (out, total[0])
+
+
+def _by_rule(
+    where: str,
+    rule: JVPRule | None,
+    tree: TreeDef,
+    tangent: Array,
+    primals: Sequence[Array],
+    params: Mapping[str, Any],
+) -> list[Any]:
+    """What an input contributes by its rule, one entry per result."""
+    if rule is None:
+        return [None] * tree.num_leaves
+    with inherit_backend(params):
+        result = rule(tangent, *primals, **rule_params(params))
+    if result is None:
+        raise RuleOutputError(f"{where}: got None; expected a tangent (an input without one takes None as its rule)")
+    return entries(where, result, tree)

@@ -33,7 +33,8 @@ from ._compat import (
 )
 from ._describe import describe, describe_all
 from ._errors import OutputMismatchError, ParameterError, RuleOutputError
-from ._jvp import JVPRule, check_rule_count, defjvp
+from ._jvp import JVPRule, check_rule_count, set_jvp_rules
+from ._linear import Linear, check_no_rules, check_transposes, transpose
 from ._rules import batched, cotangent, entries, of_type, tangents
 
 Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
@@ -70,7 +71,8 @@ class XLACustomKernel:
         self.primitive: Primitive = new_primitive(name)
         self._kernels = Registry(name)
         self._shape_rule: Callable[..., Any] | None = None
-        self._rule_count: int | None = None
+        self._rules: tuple[JVPRule | None, ...] | None = None
+        self._linear: Linear = {}
         # Typed, because a shape rule may tell 1 from 1.0 and from True.
         self._declare_cached = functools.lru_cache(maxsize=1024, typed=True)(self._declare)
         self.primitive.def_abstract_eval(self._abstract_eval)
@@ -110,8 +112,8 @@ class XLACustomKernel:
             >>> total(jnp.arange(4.0), outs=jax.ShapeDtypeStruct((), jnp.float32))
             Array(6., dtype=float32)
         """
-        if self._rule_count is not None:
-            check_rule_count(self.name, self._rule_count, len(ins))
+        if self._rules is not None:
+            check_rule_count(self.name, len(self._rules), len(ins))
         types = None if outs is None else _types(self.name, outs)
         avals = tuple(map(jax.typeof, ins))
         try:
@@ -196,13 +198,57 @@ class XLACustomKernel:
             outs = [of_type(f"{where}, result {i}", o, t) for i, (o, t) in enumerate(zip(outs, call.outs, strict=True))]
             return outs, tangents(where, tangents_out, outs)
 
-        self._rule_count = None
+        self._rules = None
         set_jvp(self.primitive, jvp)
 
     def def_jvp_rule2(self, *rules: JVPRule | None) -> None:
-        """Define the derivative by one rule per input, as :func:`defjvp` does. Replaces rules given before."""
-        defjvp(self.primitive, *rules)
-        self._rule_count = len(rules)
+        """Define the derivative by one rule per input, as :func:`defjvp` does. Replaces rules given before.
+
+        The rule of an input that :meth:`def_linear` declares is ``None``.
+        """
+        check_no_rules(self.name, self._linear, rules)
+        set_jvp_rules(self.primitive, rules, self._linear)
+        self._rules = rules
+
+    def def_linear(self, transposes: Linear) -> None:
+        """Declare in which inputs the operator is linear, each with the others held fixed, by its transpose in each.
+
+        Forward and reverse mode both follow: the tangent of a linear input is the operator itself with the tangent in
+        its place, and the cotangent is what the transpose gives. Other inputs have their rules from
+        :meth:`def_jvp_rule2`, before or after; without these it is an error to differentiate in them. Replaces what
+        was declared before, and what :meth:`def_jvp_rule` and :meth:`def_transpose_rule` defined.
+
+        Args:
+            transposes: From the position of each linear input to ``transpose(ct, *args, **params)``, which returns the
+                cotangent of that input. ``ct`` is in the structure of the results, all arrays (integer and bool results
+                have ``float0`` zeros), and ``args`` holds ``None`` for the input itself. Where that depends on types or
+                params: a function ``(*in_avals, **params)`` that returns such a dict. An input may then have a JVP rule
+                too, for when it is not linear.
+
+        Raises:
+            ParameterError: A position is no integer or out of range (raised when the operator is first bound, where
+                nothing else tells the number of inputs), a transpose cannot be called, or an input has a rule too.
+            RuleOutputError: A transpose returned another shape or dtype; raised when it is called.
+            NoRuleError: JAX asks for a derivative that is not declared, or to transpose in two inputs at once; raised
+                when it does.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from spikax_core import XLACustomKernel
+            >>> power = XLACustomKernel("power", reference=lambda w, x, *, n: w * x**n)
+            >>> power.def_shape_rule(lambda w, x, *, n: jax.ShapeDtypeStruct(x.shape, x.dtype))
+            >>> power.def_linear({0: lambda ct, w, x, *, n: power(ct, x, n=n)})
+            >>> power.def_jvp_rule2(None, lambda t, w, x, *, n: t * n * power(w, x, n=n - 1))
+            >>> [float(g) for g in jax.grad(power, argnums=(0, 1))(2.0, 5.0, n=2)]
+            [25.0, 20.0]
+        """
+        if not callable(transposes):
+            transposes = dict(check_transposes(self.name, transposes))
+        check_no_rules(self.name, transposes, self._rules)
+        set_jvp_rules(self.primitive, self._rules, transposes)
+        set_transpose(self.primitive, functools.partial(transpose, self.name, transposes))
+        self._linear = transposes
+        self._declare_cached.cache_clear()
 
     def def_transpose_rule(self, rule: Callable[..., Any]) -> None:
         """Define the transpose: ``rule(ct, *args, **params)`` gives one cotangent per argument.
@@ -212,7 +258,7 @@ class XLACustomKernel:
         ``None`` for arguments that are not linear.
         """
 
-        def transpose(cotangents: Sequence[Array], *args: Array, **params: Any) -> Sequence[Any]:
+        def raw(cotangents: Sequence[Array], *args: Array, **params: Any) -> Sequence[Any]:
             call, where = params[PARAM], f"transpose rule of {self.name}"
             with inherit_backend(params):
                 result = rule(call.pack(cotangents), *args, **rule_params(params))
@@ -222,7 +268,7 @@ class XLACustomKernel:
                 for i, (ct, arg) in enumerate(zip(flat, args, strict=True))
             ]
 
-        set_transpose(self.primitive, transpose)
+        set_transpose(self.primitive, raw)
 
     def def_batching_rule(self, rule: Callable[..., tuple[Any, Any]]) -> None:
         """Define ``vmap``: ``rule(axis_size, args, axes, **params) -> (outs, out_axes)``.
@@ -282,6 +328,8 @@ class XLACustomKernel:
         del wide  # only a key of the cache: a shape rule may give other dtypes where 64-bit types are enabled
         if PARAM in params:
             raise ParameterError(f"{self.name}: the param name {PARAM!r} is reserved; choose another")
+        if not callable(self._linear):
+            check_transposes(self.name, self._linear, len(in_avals))
         declared = outs
         if self._shape_rule is not None:
             declared = _types(self.name, self._shape_rule(*map(bare, in_avals), **params))
