@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
-from spikax_kernels._compat import is_undefined
 from spikax_kernels.ops import _check, _lanes, _native
 from spikax_kernels.ops.gather.reference import reference
 from spikax_kernels.ops.scatter import op as scatter_op
@@ -84,27 +83,24 @@ def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
     return _native.supports(in_avals[0].dtype)
 
 
-def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
-    return gather(t, indices, indptr, x, binary=binary)
+def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> dict[int, Callable[..., Any]]:
+    def transpose_data(ct: jax.Array, _: None, indices: Any, indptr: Any, events: Any, **__: Any) -> jax.Array:
+        if data.shape[-1] == indices.shape[-1]:
+            lanes = data.shape[:-1]
+            return sddmm_op.sddmm(ct, events, indices, indptr, dtype=ct.dtype, lanes=lanes, binary=(False, binary))
+        # One weight for all entries: its cotangent is that of the product with weight 1.
+        unit = gather(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, binary=binary)
+        return _lanes.fit(dot(ct, unit), data.shape)
+
+    def transpose_x(ct: jax.Array, weights: Any, indices: Any, indptr: Any, _: None, **__: Any) -> jax.Array:
+        return _lanes.fit(scatter_op.scatter(weights, indices, indptr, ct, cols=x.shape[-1]), x.shape)
+
+    return {0: transpose_data} if binary else {0: transpose_data, 3: transpose_x}
 
 
 def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
     # Straight through: the tangent of a binary product is the valued product.
     return gather(data, indices, indptr, t.astype(data.dtype))
-
-
-def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> Any:
-    if not is_undefined(data):
-        ct_x = scatter_op.scatter(data, indices, indptr, ct, cols=x.aval.shape[-1])
-        return None, None, None, _lanes.fit(ct_x, x.aval.shape)
-    shape = data.aval.shape
-    if shape[-1] == indices.shape[-1]:
-        ct_data = sddmm_op.sddmm(ct, x, indices, indptr, dtype=ct.dtype, lanes=shape[:-1], binary=(False, binary))
-    else:
-        # One weight for all entries: its cotangent is that of the product with weight 1.
-        unit = gather(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, binary=binary)
-        ct_data = _lanes.fit(dot(ct, unit), shape)
-    return ct_data, None, None, None
 
 
 def _batch(size: int, args: Any, axes: Any, *, binary: bool) -> tuple[jax.Array, int]:
@@ -113,6 +109,6 @@ def _batch(size: int, args: Any, axes: Any, *, binary: bool) -> tuple[jax.Array,
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
-kernel.def_jvp_rule2(_jvp_data, None, None, _jvp_x)
-kernel.def_transpose_rule(_transpose)
+kernel.def_linear(_linear)
+kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

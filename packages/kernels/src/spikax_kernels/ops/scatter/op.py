@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
-from spikax_kernels._compat import is_undefined
 from spikax_kernels.ops import _check, _lanes, _native
 from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.scatter.reference import reference
@@ -79,26 +78,24 @@ def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
     return _native.supports(in_avals[0].dtype)
 
 
-def _jvp_data(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.Array:
-    return scatter(t, indices, indptr, x, cols=cols, binary=binary)
+def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> dict[int, Callable[..., Any]]:
+    def transpose_data(ct: jax.Array, _: None, indices: Any, indptr: Any, events: Any, **__: Any) -> jax.Array:
+        if data.shape[-1] == indices.shape[-1]:
+            lanes = data.shape[:-1]
+            return sddmm_op.sddmm(events, ct, indices, indptr, dtype=ct.dtype, lanes=lanes, binary=(binary, False))
+        # One weight for all entries: its cotangent is that of the product with weight 1.
+        unit = scatter(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, cols=cols, binary=binary)
+        return _lanes.fit(gather_op.dot(ct, unit), data.shape)
+
+    def transpose_x(ct: jax.Array, weights: Any, indices: Any, indptr: Any, _: None, **__: Any) -> jax.Array:
+        return _lanes.fit(gather_op.gather(weights, indices, indptr, ct), x.shape)
+
+    return {0: transpose_data} if binary else {0: transpose_data, 3: transpose_x}
 
 
 def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.Array:
     # Straight through: the tangent of a binary product is the valued product.
     return scatter(data, indices, indptr, t.astype(data.dtype), cols=cols)
-
-
-def _transpose(ct: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> Any:
-    if not is_undefined(data):
-        return None, None, None, _lanes.fit(gather_op.gather(data, indices, indptr, ct), x.aval.shape)
-    shape = data.aval.shape
-    if shape[-1] == indices.shape[-1]:
-        ct_data = sddmm_op.sddmm(x, ct, indices, indptr, dtype=ct.dtype, lanes=shape[:-1], binary=(binary, False))
-    else:
-        # One weight for all entries: its cotangent is that of the product with weight 1.
-        unit = scatter(jnp.ones((1,) * len(shape), ct.dtype), indices, indptr, x, cols=cols, binary=binary)
-        ct_data = _lanes.fit(gather_op.dot(ct, unit), shape)
-    return ct_data, None, None, None
 
 
 def _batch(size: int, args: Any, axes: Any, *, cols: int, binary: bool) -> tuple[jax.Array, int]:
@@ -107,6 +104,6 @@ def _batch(size: int, args: Any, axes: Any, *, cols: int, binary: bool) -> tuple
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
-kernel.def_jvp_rule2(_jvp_data, None, None, _jvp_x)
-kernel.def_transpose_rule(_transpose)
+kernel.def_linear(_linear)
+kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

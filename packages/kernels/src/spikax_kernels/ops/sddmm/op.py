@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
-from spikax_kernels._compat import is_undefined
 from spikax_kernels._errors import ShapeError
 from spikax_kernels.ops import _check, _lanes, _native
 from spikax_kernels.ops.gather import op as gather_op
@@ -86,22 +85,22 @@ def _supports(in_avals: Sequence[Any], *, dtype: Any, **_: Any) -> bool | str:
     return _native.supports(dtype)
 
 
-def _jvp_y(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> Any:
-    return sddmm(t.astype(dtype), x, indices, indptr, dtype=dtype, lanes=lanes, binary=(False, binary[1]))
+def _linear(y: Any, x: Any, *_: Any, binary: Any, **__: Any) -> dict[int, Callable[..., Any]]:
+    def transpose_y(ct: jax.Array, _: Any, other: Any, indices: Any, indptr: Any, /, **__: Any) -> jax.Array:
+        return _lanes.fit(gather_op.gather(ct, indices, indptr, other, binary=binary[1]), y.shape)
+
+    def transpose_x(ct: jax.Array, other: Any, _: Any, indices: Any, indptr: Any, /, **__: Any) -> jax.Array:
+        return _lanes.fit(scatter_op.scatter(ct, indices, indptr, other, cols=x.shape[-1], binary=binary[0]), x.shape)
+
+    return {i: rule for i, rule in enumerate((transpose_y, transpose_x)) if not binary[i]}
 
 
-def _jvp_x(t: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> Any:
-    return sddmm(y, t.astype(dtype), indices, indptr, dtype=dtype, lanes=lanes, binary=(binary[0], False))
+def _jvp_y(t: jax.Array, y: Any, x: Any, *matrix: Any, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+    return sddmm(t.astype(dtype), x, *matrix, dtype=dtype, lanes=lanes, binary=(False, binary[1]))
 
 
-def _transpose(
-    ct: jax.Array, y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any
-) -> tuple[Any, ...]:
-    if is_undefined(y):
-        ct_y = gather_op.gather(ct, indices, indptr, x, binary=binary[1])
-        return _lanes.fit(ct_y, y.aval.shape), None, None, None
-    ct_x = scatter_op.scatter(ct, indices, indptr, y, cols=x.aval.shape[-1], binary=binary[0])
-    return None, _lanes.fit(ct_x, x.aval.shape), None, None
+def _jvp_x(t: jax.Array, y: Any, x: Any, *matrix: Any, dtype: Any, lanes: Any, binary: Any) -> jax.Array:
+    return sddmm(y, t.astype(dtype), *matrix, dtype=dtype, lanes=lanes, binary=(binary[0], False))
 
 
 def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: Any) -> tuple[jax.Array, int]:
@@ -110,6 +109,6 @@ def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: A
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_linear(_linear)
 kernel.def_jvp_rule2(_jvp_y, _jvp_x, None, None)
-kernel.def_transpose_rule(_transpose)
 kernel.def_batching_rule(_batch)
