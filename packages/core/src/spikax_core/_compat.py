@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 
 # From where it is defined: in jax 0.10 `jax.extend.core` imports Pallas, five times the cost of this whole package.
@@ -163,3 +166,20 @@ def unshard(x: Array, dimensions: Iterable[int]) -> Array:
 def _union(avals: Iterable[Any]) -> frozenset[str]:
     axes: frozenset[str] = frozenset()
     return axes.union(*map(varying_axes, avals))
+
+
+@contextlib.contextmanager
+def count_compilations() -> Iterator[Callable[[], int]]:
+    """How many programs JAX has compiled since, in this thread."""
+    compiled, thread = 0, threading.get_ident()
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        nonlocal compiled
+        # Traces have an event too, which jax 0.9 records for eager transformations that find everything in a cache.
+        compiled += event == "/jax/core/compile/backend_compile_duration" and threading.get_ident() == thread
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield lambda: compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

@@ -1,0 +1,60 @@
+"""Every operator has every property of a JAX operator, over rows of its own table of shapes."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from spikax_core.testing import Case, Property, check_kernel
+from spikax_kernels.ops._spec import Spec
+from spikax_kernels.ops.gather import op as gather_op
+from spikax_kernels.ops.gather import specs as gather_specs
+from spikax_kernels.ops.scatter import op as scatter_op
+from spikax_kernels.ops.scatter import specs as scatter_specs
+from spikax_kernels.ops.sddmm import op as sddmm_op
+from spikax_kernels.ops.sddmm import specs as sddmm_specs
+
+OPERATORS: dict[str, tuple[Any, Any, int]] = {
+    "scatter": (scatter_op.kernel, scatter_specs, 3),
+    "gather": (gather_op.kernel, gather_specs, 3),
+    "sddmm": (sddmm_op.kernel, sddmm_specs, 0),
+}
+"""Name, operator, its table, and the argument that holds the events."""
+
+EVERYWHERE = "valued, per entry, float32, int32"
+"""The row for which the reference is transformed as well, which takes longer to compile than all else."""
+
+NATIVE = (
+    "no rows",
+    "binary, homogeneous, float32, int32",
+    "binary, per entry, float32, int32",
+    "bool, per entry, float64, int64",
+    "batch of batches, valued",
+)
+
+OTHER = "a native kernel knows nothing of it, and another row covers it"
+BRIEF: dict[Property, str] = {"shard_map": OTHER, "gradient under shard_map": OTHER, "export": OTHER}
+
+
+def case(name: str, row: str, skip: Mapping[Property, str] = types.MappingProxyType({})) -> Case:
+    """A row of the table, in small: Jacobians are computed."""
+    _, specs, events = OPERATORS[name]
+    (spec,) = (spec for spec in specs.SPECS if spec.name == row)
+    small: Spec = dataclasses.replace(spec, rows=min(spec.rows, 19), cols=min(spec.cols, 13), fan_out=4.0)
+    straight = {events: "an active event counts as one, whatever its value"} if spec.events == "binary" else {}
+    args, params = specs.arguments(small)
+    return Case(row, args, params, surrogate=straight, skip=skip)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_conforms_on_every_backend(name: str) -> None:
+    check_kernel(OPERATORS[name][0], [case(name, EVERYWHERE)])
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_native_kernel_conforms_for_each_kind_of_event_weight_and_index(name: str) -> None:
+    kernel, specs, _ = OPERATORS[name]
+    rows = [spec.name for spec in specs.SPECS if spec.name in NATIVE]
+    check_kernel(kernel, [case(name, row, BRIEF) for row in rows], backends=["cpp"])
