@@ -173,7 +173,7 @@ def count_compilations() -> Iterator[Callable[[], int]]:
     """How many programs JAX has compiled since, in this thread."""
     compiled, thread = 0, threading.get_ident()
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         nonlocal compiled
         # Traces have an event too, which jax 0.9 records for eager transformations that find everything in a cache.
         compiled += event == "/jax/core/compile/backend_compile_duration" and threading.get_ident() == thread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -12,29 +12,10 @@ import numpy as np
 from spikax_core._errors import BackendFallbackWarning, BackendRefusedError, ParameterError
 from spikax_core._kernel import XLACustomKernel
 
-from . import _batching, _derivatives, _export, _sharding, _traces, _values
-from ._case import Case, Property
-from ._compare import Check, Problem
+from ._case import Case
 from ._failure import ConformanceError, NotConformingError
+from ._properties import CHECKS
 from ._subject import Subject
-
-CHECKS: Mapping[Property, Callable[[Subject], Iterator[Check | Problem]]] = {
-    "value": _values.value,
-    "jit": _values.jit,
-    "shared operands": _values.shared_operands,
-    "retrace": _traces.retrace,
-    "vmap": _batching.vmap,
-    "nested vmap": _batching.nested_vmap,
-    "empty": _values.empty,
-    "jvp and vjp": _derivatives.jvp_and_vjp,
-    "finite differences": _derivatives.finite_differences,
-    "jacobians": _derivatives.jacobians,
-    "symbolic zeros": _derivatives.symbolic_zeros,
-    "vmap of gradient": _batching.vmap_of_gradient,
-    "shard_map": _sharding.shard_map,
-    "gradient under shard_map": _sharding.gradient_under_shard_map,
-    "export": _export.export_round_trip,
-}
 
 WIDE = ("float64", "int64", "uint64", "complex128")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from spikax_core._errors import SpikaxError
 
+from ._case import Property
+
 
 class ConformanceError(SpikaxError, AssertionError):
     """A kernel lacks a property that every JAX operator has.
@@ -14,9 +16,11 @@ class ConformanceError(SpikaxError, AssertionError):
         property: The property, one of ``spikax_core.testing.Property``.
     """
 
-    def __init__(self, case: str, backend: str, property: str, message: str) -> None:  # noqa: A002 - the word for it
+    def __init__(self, case: str, backend: str, property: Property, message: str) -> None:  # noqa: A002 - the word for it
         super().__init__(case, backend, property, message)
-        self.case, self.backend, self.property = case, backend, property
+        self.case = case
+        self.backend = backend
+        self.property: Property = property
 
     def __str__(self) -> str:
         case, backend, name, message = self.args

@@ -75,7 +75,7 @@ def _operands(subject: Subject, sharded: Sequence[int]) -> Arrays:
     return tuple(jax.device_put(arg, place) for arg, place in zip(args, places, strict=True))
 
 
-def _device(subject: Subject, sharded: Sequence[int], *args: jax.Array) -> list[jax.Array]:
+def _device(sharded: Sequence[int], *args: jax.Array) -> list[jax.Array]:
     """What one device calls the kernel with."""
     return [arg[0] if i in sharded else arg for i, arg in enumerate(args)]
 
@@ -87,7 +87,7 @@ def _expected_lanes(subject: Subject, sharded: Sequence[int]) -> list[list[jax.A
 
 def _values(subject: Subject, sharded: Sequence[int]) -> Any:
     def device(*args: jax.Array) -> Any:
-        out = subject.call(*_device(subject, sharded, *args))
+        out = subject.call(*_device(sharded, *args))
         return jax.tree.map(lambda x: x[None], out)
 
     return jax.jit(_mapped(subject, sharded, device))(*_operands(subject, sharded))
@@ -113,29 +113,20 @@ def _loss(subject: Subject, outs: Sequence[jax.Array]) -> jax.Array:
 
 def _gradient_outside(subject: Subject, sharded: Sequence[int]) -> Any:
     def device(*args: jax.Array) -> jax.Array:
-        return _loss(subject, subject.floats(*_device(subject, sharded, *args)))[None]
+        return _loss(subject, subject.floats(*_device(sharded, *args)))[None]
 
     mapped = _mapped(subject, sharded, device)
-    return _gradient(subject, lambda *args: mapped(*args).sum(), _operands(subject, sharded))
+    gradient = jax.grad(lambda *args: mapped(*args).sum(), subject.argnums)
+    return jax.jit(gradient)(*_operands(subject, sharded))
 
 
 def _gradient_inside(subject: Subject, sharded: Sequence[int]) -> Any:
-    def device(*args: jax.Array) -> Any:
-        return _differentiate(
-            subject, lambda *args: _loss(subject, subject.floats(*_device(subject, sharded, *args))), args
-        )
+    def loss(*args: jax.Array) -> jax.Array:
+        return _loss(subject, subject.floats(*_device(sharded, *args)))
 
     specs = _specs(subject, sharded)
-    mapped = _mapped(subject, sharded, device, tuple(specs[i] for i in subject.argnums))
+    mapped = _mapped(subject, sharded, jax.grad(loss, subject.argnums), tuple(specs[i] for i in subject.argnums))
     return jax.jit(mapped)(*_operands(subject, sharded))
-
-
-def _gradient(subject: Subject, loss: Any, args: Arrays) -> Any:
-    return jax.jit(lambda *args: _differentiate(subject, loss, args))(*args)
-
-
-def _differentiate(subject: Subject, loss: Any, args: Sequence[jax.Array]) -> Any:
-    return jax.grad(loss, subject.argnums)(*args)
 
 
 def _expected_gradient(subject: Subject, sharded: Sequence[int]) -> Any:
