@@ -163,6 +163,20 @@ def mean_over_devices() -> XLACustomKernel:
     return operator
 
 
+def mixes_devices() -> XLACustomKernel:
+    """Computes with what its operands are on average over devices."""
+
+    class Mixes(XLACustomKernel):
+        def __call__(self, *ins: Any, **options: Any) -> Any:
+            axes = [tuple(varying_axes(jax.typeof(x))) for x in ins]
+            means = [jax.lax.pmean(x, over) if over else x for x, over in zip(ins, axes, strict=True)]
+            return super().__call__(*means, **options)
+
+    operator = Mixes("product", reference=product)
+    operator.def_shape_rule(lambda x, y: x)
+    return operator
+
+
 def fails_on_nothing() -> XLACustomKernel:
     def build(in_avals: Any, _: Any) -> Callable[..., Any]:
         if not in_avals[0].size:
@@ -251,6 +265,7 @@ FAULTS: dict[str, tuple[Callable[[], XLACustomKernel], tuple[Any, ...], Property
     "value as a param": (value_as_param, (X,), "retrace", "compilations by an eager jvp"),
     "missing reference": (missing_reference, (X, Y), "value", "expected one to compare with"),
     "no kernel": (nothing_at_all, (X, Y), "value", "expected a reference"),
+    "mixed devices": (mixes_devices, (X, Y), "shard_map", "values, arguments (0,) sharded, others replicated: got "),
     "sum over devices lost": (
         mean_over_devices,
         (X, Y),

@@ -45,6 +45,10 @@ def test_a_planted_fault_is_found(name: str) -> None:
     assert any(message in str(failure) for failure in found), list(map(str, found))
 
 
+def test_each_property_has_a_planted_fault() -> None:
+    assert {faulty for _, _, faulty, _ in FAULTS.values()} == set(PROPERTIES) - {"derivatives"}
+
+
 @pytest.mark.parametrize("name", ["wrong JVP", "wrong value on one backend", "missing reference"])
 def test_a_fault_is_found_among_all_checks(name: str) -> None:
     make, args, faulty, _ = FAULTS[name]
@@ -135,6 +139,7 @@ def test_a_call_with_params_and_declared_results_passes() -> None:
     [
         ({"skip": {"speed": "too slow"}}, "skip: got 'speed'"),
         ({"surrogate": {2: "no such argument"}}, "surrogate: got argument 2; expected one of the 2"),
+        ({"others": [(X,)]}, "others: got 1 operands; expected 2"),
     ],
 )
 def test_a_case_is_checked_where_it_is_made(options: Any, message: str) -> None:

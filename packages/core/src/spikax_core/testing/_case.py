@@ -49,7 +49,7 @@ class Case:
         tolerance: The largest error, relative to the largest magnitude of a result, in the place of that of its dtype.
 
     Raises:
-        ParameterError: There is no such property or argument.
+        ParameterError: There is no such property or argument, or ``others`` has not as many operands as ``args``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -75,4 +75,9 @@ class Case:
             if not 0 <= index < len(self.args):
                 raise ParameterError(
                     f"case {self.name!r}, surrogate: got argument {index}; expected one of the {len(self.args)}"
+                )
+        for other in self.others:
+            if len(other) != len(self.args):
+                raise ParameterError(
+                    f"case {self.name!r}, others: got {len(other)} operands; expected {len(self.args)}, as in args"
                 )

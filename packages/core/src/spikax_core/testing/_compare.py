@@ -82,10 +82,10 @@ class Check:
         )
 
     def _tolerance(self, dtype: Any, tolerance: float | None) -> float:
-        table = TOLERANCES if self.tolerances is None else self.tolerances
-        own = by_dtype(table, dtype)
-        # A case that is less accurate than its dtype is so in its derivatives too.
-        return own if tolerance is None else max(own, tolerance) if table is not TOLERANCES else tolerance
+        """The largest relative error; a case with a tolerance of its own is at least as rough in its differences."""
+        if self.tolerances is None:
+            return by_dtype(TOLERANCES, dtype) if tolerance is None else tolerance
+        return max(by_dtype(self.tolerances, dtype), tolerance or 0.0)
 
 
 @dataclass(frozen=True)
