@@ -20,7 +20,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_rtype = False
 # Names of others are not looked up: an inventory from the network would make the build depend on it.
 # Ours that are not public are named in signatures only.
-nitpick_ignore_regex = [("py:.*", r"(?!spikax).*"), ("py:.*", r"spikax_\w+\._.*")]
+nitpick_ignore_regex = [("py:.*", r"(?!spikax).*"), ("py:.*", r"spikax_[\w.]+\._.*")]
 
 html_theme = "furo"
 html_title = "spikax"
