@@ -28,7 +28,7 @@ def primitive() -> Primitive:
     """The same product written by hand."""
     product = new_primitive("product_p")
     product.def_abstract_eval(lambda w, x, *, by: [jax.core.ShapedArray((w.shape[0],), w.dtype)])
-    set_lowering(product, None, lambda i, o, params: lambda w, x: [w @ x])
+    set_lowering(product, None, lambda i, o, params, _: lambda w, x: [w @ x])
     return product
 
 

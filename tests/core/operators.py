@@ -56,7 +56,7 @@ def plain(name: str, function: Function, *, multiple_results: bool = False) -> P
         return jax.tree.map(lambda out: jax.core.ShapedArray(out.shape, out.dtype), outs)
 
     primitive.def_abstract_eval(avals)
-    set_lowering(primitive, None, lambda _, __, params: lambda *ins: jax.tree.leaves(function(*ins, **params)))
+    set_lowering(primitive, None, lambda i, o, params, _: lambda *ins: jax.tree.leaves(function(*ins, **params)))
     return primitive
 
 

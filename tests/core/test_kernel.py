@@ -427,7 +427,7 @@ def test_cotangents_may_be_none_or_numpy_arrays_and_are_ignored_where_nothing_is
 @pytest.mark.parametrize("platforms", [("cuda",), ("tpu",), ("rocm",), ("cpu", "cuda"), ("cpu", "tpu", "rocm", "cuda")])
 def test_a_platform_without_a_kernel_runs_the_reference(platforms: tuple[str, ...]) -> None:
     operator = kernel("product", product)
-    operator.def_kernel("own", "cpu", lambda i, o: lambda x, y: x * y + 100)
+    operator.def_kernel("own", "cpu", lambda i, o: lambda x, y: x * y + 100, exportable=True)
     exported = jax.export.export(jax.jit(operator), platforms=platforms)(X, Y)
     assert exported.platforms == platforms
     assert "stablehlo.multiply" in exported.mlir_module()

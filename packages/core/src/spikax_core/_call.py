@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
@@ -13,6 +13,10 @@ from ._describe import describe_all
 
 PARAM = "spikax_call"
 """The name under which a bound primitive's params hold the :class:`Call`."""
+
+
+Defaults: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs of a platform and the name of the default backend there."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,29 @@ class Backend:
 
 @dataclass(frozen=True, repr=False)
 class Call:
-    """What one bind of an operator knows beside its inputs and its user's params."""
+    """What one bind of an operator knows beside its inputs and its user's params.
+
+    Attributes:
+        outs: The types of the results, flat.
+        tree: Their structure.
+        explicit_outs: Whether they were declared by the call, as there is no shape rule.
+        backend: The backend asked for.
+        defaults: The operator's default backends when it was bound.
+        local: Whether the operands are what one device holds, so that the call is not divided once more.
+    """
 
     outs: tuple[jax.ShapeDtypeStruct, ...]
     tree: TreeDef
     explicit_outs: bool
     backend: Backend | None
+    defaults: Defaults = ()
+    local: bool = False
     # JAX hashes a param several times per bind: kept, because hashing the above costs microseconds.
     _hash: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.outs, self.tree, self.explicit_outs, self.backend)))
+        seen = (self.outs, self.tree, self.explicit_outs, self.backend, self.defaults, self.local)
+        object.__setattr__(self, "_hash", hash(seen))
 
     def __hash__(self) -> int:
         return self._hash

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.monitoring
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 # From where it is defined: in jax 0.10 `jax.extend.core` imports Pallas, five times the cost of this whole package.
 from jax._src.core import Primitive as Primitive
+from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.core import ShapedArray
 from jax.interpreters import ad, batching, mlir, xla
 
@@ -28,6 +29,11 @@ Zero = ad.Zero
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """The platforms JAX lowers for by name; on any other one an operator runs its reference."""
+
+
+def set_context(context: Any, value: object) -> None:
+    """Give a context made by ``jax.make_user_context`` another value, in all threads that are not inside of it."""
+    context._obj.set_global(value)  # jax 0.9 has no method for it
 
 
 def new_primitive(name: str) -> Primitive:
@@ -69,17 +75,37 @@ def set_batching(primitive: Primitive, rule: Callable[..., Any]) -> None:
     batching.primitive_batchers[primitive] = rule
 
 
+class Target(NamedTuple):
+    """What a program is compiled for: export to another process; several devices that JAX divides arrays over."""
+
+    exporting: bool
+    divided: bool
+
+
 def set_lowering(primitive: Primitive, platform: str | None, rule: Callable[..., Any]) -> None:
-    """Lower ``primitive`` on ``platform`` (``None``: on any other one) by ``rule(in_avals, out_avals, params)``."""
+    """Lower ``primitive`` on ``platform`` (``None``: any other) by ``rule(in_avals, out_avals, params, target)``."""
 
     def lower(ctx: Any, *operands: Any, **params: Any) -> Any:
         avals_in, avals_out = list(map(bare, ctx.avals_in)), list(map(bare, ctx.avals_out))
-        function = rule(avals_in, avals_out, params)
+        function = rule(avals_in, avals_out, params, _target(ctx.module_context))
         # Bare, because what matters of a mesh has been settled: a reference may loop over a constant of its own, which
         # does not vary over devices as its operands do.
         return mlir.lower_fun(function, multiple_results=True)(ctx.replace(avals_in=avals_in), *operands)
 
     mlir.register_lowering(primitive, lower, platform=platform)
+
+
+def _target(module: Any) -> Target:
+    # Only the context of `jit` itself has a mesh to divide over: under `shard_map` a device has its own part already.
+    axes = module.axis_context
+    on_mesh = getattr(axes, "abstract_mesh", None) is not None and axes.num_devices > 1
+    exporting: bool = module.lowering_parameters.for_export
+    return Target(exporting, on_mesh and bool(jax.config.jax_use_shardy_partitioner))  # type: ignore[attr-defined]
+
+
+def need_devices(primitive: Primitive) -> None:
+    """Let JAX say which devices it compiles for when it lowers ``primitive``."""
+    prim_requires_devices_during_lowering.add(primitive)
 
 
 def add_tangents(x: Array, y: Array) -> Array:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from ._backend import inherit_backend
-from ._call import call_of, rule_params
+from ._call import PARAM, Call, call_of, rule_params
 from ._compat import Array, Primitive, TreeDef, add_tangents, bind, is_zero, set_jvp, zero_tangent
+from ._context import inherit_backend
 from ._errors import NoRuleError, NotAPrimitiveError, ParameterError, RuleCountError, RuleOutputError
 from ._linear import Linear, linear_tangent, resolve
-from ._rules import entries, tangents
+from ._rules import entries, of_type, pair, tangents
 
 if TYPE_CHECKING:
     from ._kernel import XLACustomKernel
@@ -72,6 +72,19 @@ def set_jvp_rules(primitive: Primitive, rules: Sequence[JVPRule | None] | None, 
                 f"JVP rule {index} of {primitive.name}: got {type(rule).__name__}; expected a callable or None"
             )
     set_jvp(primitive, functools.partial(_per_input_jvp, primitive, rules, linear or {}))
+
+
+def jvp_by_rule(
+    name: str, rule: JVPRule, primals: Sequence[Array], tangents_in: Sequence[Array], **params: Any
+) -> tuple[Any, Any]:
+    """JAX's form of one rule for the whole derivative, with what it returned checked."""
+    call: Call = params[PARAM]
+    where = f"JVP rule of {name}"
+    with inherit_backend(params):
+        result = rule(tuple(primals), tuple(tangents_in), **rule_params(params))
+    given, tangents_out = (entries(where, part, call.tree) for part in pair(where, result, "(outs, tangents_out)"))
+    outs = [of_type(f"{where}, result {i}", o, t) for i, (o, t) in enumerate(zip(given, call.outs, strict=True))]
+    return outs, tangents(where, tangents_out, outs)
 
 
 def check_rule_count(name: str, rules: int, inputs: int) -> None:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 from jax.core import ShapedArray
 
-from ._backend import REFERENCE, Build, KernelEntry, Registry, Supports, ambient_backend, inherit_backend
 from ._batching import general_batching_rule
-from ._call import PARAM, Backend, Call, rule_params, user_params
+from ._call import PARAM, Backend, Call, Defaults, user_params
 from ._compat import (
     PLATFORMS,
     Array,
     Primitive,
     TreeDef,
-    UndefinedPrimal,
     align,
     aligned,
     bare,
     bind,
+    need_devices,
     new_primitive,
     result_aval,
     set_batching,
@@ -31,14 +32,27 @@ from ._compat import (
     set_transpose,
     wide_types,
 )
-from ._describe import describe, describe_all
-from ._errors import OutputMismatchError, ParameterError, RuleOutputError
-from ._jvp import JVPRule, check_rule_count, set_jvp_rules
-from ._linear import Linear, check_no_rules, check_transposes, transpose
-from ._rules import batched, cotangent, entries, of_type, tangents
+from ._context import REFERENCE, ambient_backend
+from ._describe import describe_all
+from ._errors import OutputMismatchError, ParameterError
+from ._fold import BatchingRule, batch_by_folds, batch_by_rule
+from ._jvp import JVPRule, check_rule_count, jvp_by_rule, set_jvp_rules
+from ._linear import Linear, check_no_rules, check_transposes, transpose, transpose_by_rule
+from ._lowering import lowered, type_of
+from ._partition import REDUCTIONS, Partition, Reduce, over_explicit_axes
+from ._registry import ANY, Build, KernelEntry, Registry, Supports
 
 Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
 Avals: TypeAlias = Sequence[ShapedArray]
+
+
+# What `operators` lists: an operator tells nobody that it was made, so it has to be noted somewhere.
+_operators: weakref.WeakSet[XLACustomKernel] = weakref.WeakSet()
+
+
+def operators() -> list[XLACustomKernel]:
+    """All operators of this process, by name."""
+    return sorted(_operators, key=lambda operator: operator.name)
 
 
 class XLACustomKernel:
@@ -73,14 +87,19 @@ class XLACustomKernel:
         self._shape_rule: Callable[..., Any] | None = None
         self._rules: tuple[JVPRule | None, ...] | None = None
         self._linear: Linear = {}
+        self._defaults: Defaults = ()
+        self._folds: dict[frozenset[int], Callable[..., Any]] = {}
+        self._partition: Partition | None = None
         # Typed, because a shape rule may tell 1 from 1.0 and from True.
         self._declare_cached = functools.lru_cache(maxsize=1024, typed=True)(self._declare)
         self.primitive.def_abstract_eval(self._abstract_eval)
         for platform in (*PLATFORMS, None):
             set_lowering(self.primitive, platform, functools.partial(self._lower, platform or "this platform"))
+        set_batching(self.primitive, self._batch)
         self.register_general_batching()
         if reference is not None:
             self.def_reference(reference)
+        _operators.add(self)
 
     def __repr__(self) -> str:
         kernels = ", ".join(f"{e.backend} on {e.platform}" for e in self._kernels.entries)
@@ -117,11 +136,16 @@ class XLACustomKernel:
         types = None if outs is None else _types(self.name, outs)
         avals = tuple(map(jax.typeof, ins))
         try:
-            call, as_is = self._declare_cached(avals, types, backend, ambient_backend(), wide_types(), **params)
+            call, as_is = self._declare_cached(
+                avals, types, backend, ambient_backend(), self._defaults, wide_types(), **params
+            )
         except TypeError:
             self._check_hashable(params)
             raise
-        return call.pack(bind(self.primitive, ins if as_is else align(ins), {PARAM: call, **params}))
+        bound = {PARAM: call, **params}
+        if not as_is and self._partition is not None and any(any(aval.sharding.spec) for aval in avals):
+            return call.pack(over_explicit_axes(self._partition, ins, bound))
+        return call.pack(bind(self.primitive, ins if as_is else align(ins), bound))
 
     def def_shape_rule(self, rule: Callable[..., Any]) -> None:
         """Declare the types of the results: ``rule(*in_avals, **params)`` gives a pytree of structs."""
@@ -129,7 +153,15 @@ class XLACustomKernel:
         self._declare_cached.cache_clear()
 
     def def_kernel(
-        self, backend: str, platform: str, build: Build, *, supports: Supports | None = None, exportable: bool = False
+        self,
+        backend: str,
+        platform: str,
+        build: Build,
+        *,
+        supports: Supports | None = None,
+        exportable: bool = False,
+        requires: str | None = None,
+        target: str | None = None,
     ) -> None:
         """Register a kernel; the first registered one that supports a call serves it.
 
@@ -139,12 +171,16 @@ class XLACustomKernel:
             platform: ``"cpu"``, ``"gpu"`` (CUDA and ROCm), ``"cuda"``, ``"rocm"`` or ``"tpu"``.
             build: ``build(in_avals, out_avals, **params)`` returns a JAX-traceable callable ``(*ins) -> outs``.
             supports: ``supports(in_avals, **params)``: ``True``, ``False``, or a string that says why not.
-            exportable: Whether it survives ``jax.export`` into another process.
+            exportable: Whether it survives ``jax.export`` into another process; where it does not, another one is
+                exported.
+            requires: An extra of ``spikax-core`` that brings what it needs, such as ``"numba"``. Without it the kernel
+                refuses every call, and says how to install it.
+            target: The XLA FFI target that it calls, for :func:`disabled_checks`.
 
         Raises:
-            ParameterError: The backend is called ``"reference"``, or the platform is unknown.
+            ParameterError: The backend is called ``"reference"``, or the platform or the extra is unknown.
         """
-        self._kernels.add(KernelEntry(backend, platform, build, supports, exportable))
+        self._kernels.add(KernelEntry(backend, platform, build, supports, exportable, requires, target))
 
     def def_ffi_kernel(
         self,
@@ -169,7 +205,7 @@ class XLACustomKernel:
             results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
             return lambda *ins: jax.ffi.ffi_call(target, results)(*ins, **params)
 
-        self.def_kernel(backend, platform, build, supports=supports, exportable=exportable)
+        self.def_kernel(backend, platform, build, supports=supports, exportable=exportable, target=target)
 
     def def_reference(self, function: Callable[..., Any]) -> None:
         """Make ``function(*ins, **params)`` the specification: the fallback on every platform, and the tests' oracle.
@@ -180,26 +216,15 @@ class XLACustomKernel:
         def build(_: Avals, __: Avals, **params: Any) -> Callable[..., Any]:
             return functools.partial(function, **params)
 
-        self._kernels.reference = KernelEntry(REFERENCE, "any", build, exportable=True)
+        self._kernels.reference = KernelEntry(REFERENCE, ANY, build, exportable=True)
 
     def def_jvp_rule(self, rule: Callable[..., Any]) -> None:
         """Define the derivative by one rule: ``rule(primals, tangents, **params) -> (outs, tangents_out)``.
 
         Tangents may be symbolic zeros. Replaces rules given before.
         """
-
-        def jvp(primals: Sequence[Array], tangents_in: Sequence[Array], **params: Any) -> tuple[Any, Any]:
-            call, where = params[PARAM], f"JVP rule of {self.name}"
-            with inherit_backend(params):
-                result = rule(tuple(primals), tuple(tangents_in), **rule_params(params))
-            if not isinstance(result, (tuple, list)) or len(result) != 2:
-                raise RuleOutputError(f"{where}: got {describe(result)}; expected a pair (outs, tangents_out)")
-            outs, tangents_out = (entries(where, part, call.tree) for part in result)
-            outs = [of_type(f"{where}, result {i}", o, t) for i, (o, t) in enumerate(zip(outs, call.outs, strict=True))]
-            return outs, tangents(where, tangents_out, outs)
-
         self._rules = None
-        set_jvp(self.primitive, jvp)
+        set_jvp(self.primitive, functools.partial(jvp_by_rule, self.name, rule))
 
     def def_jvp_rule2(self, *rules: JVPRule | None) -> None:
         """Define the derivative by one rule per input, as :func:`defjvp` does. Replaces rules given before.
@@ -257,18 +282,7 @@ class XLACustomKernel:
         structure of the results and may hold symbolic zeros. The rule returns a sequence as long as ``args``, with
         ``None`` for arguments that are not linear.
         """
-
-        def raw(cotangents: Sequence[Array], *args: Array, **params: Any) -> Sequence[Any]:
-            call, where = params[PARAM], f"transpose rule of {self.name}"
-            with inherit_backend(params):
-                result = rule(call.pack(cotangents), *args, **rule_params(params))
-            flat = entries(where, result, jax.tree.structure((0,) * len(args)))
-            return [
-                cotangent(f"{where}, argument {i}", ct, arg.aval) if isinstance(arg, UndefinedPrimal) else None
-                for i, (ct, arg) in enumerate(zip(flat, args, strict=True))
-            ]
-
-        set_transpose(self.primitive, raw)
+        set_transpose(self.primitive, functools.partial(transpose_by_rule, self.name, rule))
 
     def def_batching_rule(self, rule: Callable[..., tuple[Any, Any]]) -> None:
         """Define ``vmap``: ``rule(axis_size, args, axes, **params) -> (outs, out_axes)``.
@@ -276,32 +290,126 @@ class XLACustomKernel:
         ``axes`` holds the position of each argument's batch axis, or ``None``; ``outs`` and ``out_axes`` are in the
         structure of the results.
         """
-
-        def batch(args: Sequence[Array], axes: Sequence[int | None], **params: Any) -> tuple[Any, Any]:
-            call, where = params[PARAM], f"batching rule of {self.name}"
-            size = next(arg.shape[axis] for arg, axis in zip(args, axes, strict=True) if axis is not None)
-            with inherit_backend(params):
-                result = rule(size, tuple(args), tuple(axes), **rule_params(params))
-            if not isinstance(result, (tuple, list)) or len(result) != 2:
-                raise RuleOutputError(f"{where}: got {describe(result)}; expected a pair (outs, out_axes)")
-            outs, out_axes = (entries(where, part, call.tree) for part in result)
-            lanes = enumerate(zip(outs, out_axes, call.outs, strict=True))
-            checked = [batched(f"{where}, result {i}", out, axis, size, lane) for i, (out, axis, lane) in lanes]
-            return [out for out, _ in checked], [axis for _, axis in checked]
-
-        set_batching(self.primitive, batch)
+        self._otherwise: BatchingRule = functools.partial(batch_by_rule, self.name, rule)
 
     def register_general_batching(self, *, chunk: int | None = None, independent: Sequence[int] = ()) -> None:
         """Batch by :func:`general_batching_rule`; operators do so from the start, unless told otherwise."""
+        self._otherwise = functools.partial(general_batching_rule, self.primitive, chunk=chunk, independent=independent)
 
-        def batch(args: Sequence[Array], axes: Sequence[int | None], **params: Any) -> tuple[Any, Any]:
-            return general_batching_rule(self.primitive, args, axes, chunk=chunk, independent=independent, **params)
+    def def_fold(self, argnums: int | Sequence[int], to: Callable[..., Any]) -> None:
+        """Batch by one call: when exactly these arguments are batched, ``to`` gets the batch as their leading axis.
 
-        set_batching(self.primitive, batch)
+        Any other set of batched arguments is batched as without it: by another fold, else by the rule of
+        :meth:`def_batching_rule`, else by :func:`general_batching_rule`. Folds of one set replace each other.
+
+        Args:
+            argnums: The positions of the arguments that are batched.
+            to: An operator with a shape rule (this one or another), or any function: ``to(*args, **params)`` returns
+                the results, each with the batch as its leading axis.
+
+        Raises:
+            ParameterError: ``argnums`` are no positions, or ``to`` cannot be called.
+            RuleOutputError: ``to`` returned another structure, shape or dtype; raised when it is called.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from spikax_core import XLACustomKernel
+            >>> rows = XLACustomKernel("rows", reference=lambda x, W: x @ W)
+            >>> rows.def_shape_rule(lambda x, W: jax.ShapeDtypeStruct((*x.shape[:-1], W.shape[1]), W.dtype))
+            >>> rows.def_fold(0, rows)
+            >>> print(jax.make_jaxpr(jax.vmap(rows, (0, None)))(jnp.ones((5, 3)), jnp.ones((3, 2))))
+            { lambda ; a:f32[5,3] b:f32[3,2]. let c:f32[5,2] = rows[spikax_call=(f32[5,2])] a b in (c,) }
+        """
+        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        if not positions or any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in positions):
+            raise ParameterError(f"def_fold of {self.name}: got argnums {argnums!r}; expected positions of arguments")
+        if not callable(to):
+            raise ParameterError(
+                f"def_fold of {self.name}: got {type(to).__name__}; expected an operator or a function"
+            )
+        self._folds[frozenset(positions)] = to
+
+    def def_partition(
+        self, rule: str | Callable[..., str], *, reduce: Reduce | None = None, compute: Callable[..., Any] | None = None
+    ) -> None:
+        """Declare how a call may be divided over devices, so that ``jit`` gathers no operand that is sharded.
+
+        Under ``jit`` the shardings are those that JAX's partitioner finds; a dimension is cut as the largest operand
+        that has it is sharded. On Explicit mesh axes they are those of the operands' types. It needs a shape rule.
+
+        Args:
+            rule: A name for each dimension of the operands and results, as ``"i, i k -> k"``: a dimension may be cut
+                wherever its name occurs. ``_`` names a dimension that is never cut. Results that lack a name are
+                reduced over the devices that have its pieces, or with no ``reduce`` it is never cut; neither is
+                a name that only results have. A function ``(*in_avals, **params)`` gives the rule where it depends on
+                these.
+            reduce: ``"sum"``, ``"max"``, ``"min"``, or ``reduce(result, axis_names) -> result`` over mesh axes.
+            compute: What a device computes on its pieces, ``compute(*ins, **params)``; the operator if left out.
+
+        Raises:
+            ParameterError: ``reduce`` is none of these; the rule does not fit the operands or results, or there is no
+                shape rule (raised when a call is divided).
+            RuleOutputError: ``compute`` returned another structure, shape or dtype than a device's piece of the
+                results; raised when it is called.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from spikax_core import XLACustomKernel
+            >>> rows = XLACustomKernel("rows", reference=lambda x, W: x @ W)
+            >>> rows.def_shape_rule(lambda x, W: jax.ShapeDtypeStruct(W.shape[1:], W.dtype))
+            >>> rows.def_partition("i, i k -> k", reduce="sum")
+            >>> mesh = jax.make_mesh((jax.device_count(),), ("devices",))
+            >>> W = jax.device_put(jnp.ones((4 * jax.device_count(), 2)), jax.NamedSharding(mesh, jax.P("devices")))
+            >>> print(jax.jit(rows)(jnp.ones(len(W)), W) / len(W))
+            [1. 1.]
+        """
+        if not callable(reduce) and reduce not in (None, *REDUCTIONS):
+            raise ParameterError(
+                f"def_partition of {self.name}: got reduce={reduce!r}; expected None, a function or {list(REDUCTIONS)}"
+            )
+        self._partition = Partition(self.name, rule, reduce, compute, self._call_locally)
+        need_devices(self.primitive)
+
+    @property
+    def kernels(self) -> tuple[KernelEntry, ...]:
+        """What is registered, in that order, without the reference."""
+        return tuple(self._kernels.entries)
 
     def available_backends(self, platform: str) -> tuple[str, ...]:
-        """The names of the backends with a kernel on ``platform``, in the order in which they are tried."""
+        """The names of the backends that can run on ``platform``, in the order in which they were registered."""
         return self._kernels.available(platform)
+
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """The default backends, by platform."""
+        return MappingProxyType(dict(self._defaults))
+
+    def set_default(self, platform: str, backend: str | None) -> None:
+        """Try a backend first where no backend is asked for, before the others in the order of their registration.
+
+        The choice is part of JAX's trace key in all threads: a warm ``jit`` is traced again and runs the new kernel.
+
+        Args:
+            platform: As for :meth:`def_kernel`.
+            backend: The name of a backend of this operator, or ``None`` for the first one registered.
+
+        Raises:
+            ParameterError: The platform is unknown.
+            UnknownBackendError: The operator has no such backend there.
+            MissingExtraError: It has, but the backend needs a package that is not installed.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from spikax_core import XLACustomKernel
+            >>> double = XLACustomKernel("double", reference=lambda x: 2 * x)
+            >>> double.def_shape_rule(lambda x: x)
+            >>> double.def_kernel("shift", "cpu", lambda *_: lambda x: x << 1)
+            >>> double.set_default("cpu", "reference")
+            >>> double.defaults
+            mappingproxy({'cpu': 'reference'})
+        """
+        self._kernels.set_default(platform, backend)
+        self._defaults = tuple(sorted(self._kernels.defaults.items()))
 
     def _check_hashable(self, params: dict[str, Any]) -> None:
         """Raise if a param cannot be hashed."""
@@ -320,6 +428,7 @@ class XLACustomKernel:
         outs: Types | None,
         backend: str | None,
         ambient: str | None,
+        defaults: Defaults,
         wide: bool,
         /,
         **params: Any,
@@ -342,46 +451,33 @@ class XLACustomKernel:
             raise ParameterError(f"{self.name} has no shape rule; pass outs=, a pytree of jax.ShapeDtypeStruct")
         asked = ambient if backend is None else backend
         request = None if asked is None else Backend(asked, strict=backend is not None)
-        return Call(*declared, self._shape_rule is None, request), aligned(in_avals)
+        return Call(*declared, self._shape_rule is None, request, defaults), aligned(in_avals)
 
     def _abstract_eval(self, *avals: ShapedArray, **params: Any) -> list[ShapedArray]:
         call: Call = params[PARAM]
         return [result_aval(out, avals) for out in call.outs]
 
-    def _lower(
-        self,
-        platform: str,
-        in_avals: Avals,
-        out_avals: Avals,
-        params: dict[str, Any],
-    ) -> Callable[..., list[Array]]:
-        """The function to compile for one bind: the chosen kernel, with its outputs checked."""
+    def _lower(self, platform: str, *args: Any) -> Callable[..., list[Array]]:
+        return lowered(self._kernels, self._partition, platform, *args)
+
+    def _batch(self, args: Sequence[Array], axes: Sequence[int | None], **params: Any) -> tuple[Any, Any]:
+        return batch_by_folds(self.name, self._folds, self._otherwise, args, axes, **params)
+
+    def _call_locally(self, params: Mapping[str, Any], *ins: Array) -> Sequence[Array]:
+        """The flat results on the pieces of operands that one device holds, whose types the shape rule gives."""
+        if self._shape_rule is None:
+            raise ParameterError(f"{self.name}: def_partition needs a shape rule, which gives the types of the pieces")
         call: Call = params[PARAM]
-        entry = self._kernels.choose(platform, call.backend, in_avals, user_params(params))
-        seen = rule_params(params) if entry is self._kernels.reference else user_params(params)
-
-        def checked(*ins: Array) -> list[Array]:
-            with inherit_backend(params):
-                outs = jax.tree.leaves(entry.build(in_avals, out_avals, **seen)(*ins))
-            arrays = [jnp.asarray(o) if isinstance(o, (bool, int, float, complex)) else o for o in outs]
-            if list(map(_type, arrays)) != list(map(_type, call.outs)):
-                raise OutputMismatchError(
-                    f"kernel {entry.backend!r} of {self.name}: got {describe_all(arrays)}; "
-                    f"expected {describe_all(call.outs)}, as declared; mend the kernel or the shape rule"
-                )
-            return arrays
-
-        return checked
-
-
-def _type(value: Any) -> tuple[Any, Any]:
-    return getattr(value, "shape", None), getattr(value, "dtype", None)
+        outs, tree = _types(self.name, self._shape_rule(*map(bare, map(jax.typeof, ins)), **user_params(params)))
+        local = dataclasses.replace(call, outs=outs, tree=tree, local=True)
+        results: Sequence[Array] = bind(self.primitive, align(ins), {**params, PARAM: local})
+        return results
 
 
 def _types(operator: str, outs: Any) -> Types:
     """Declared results, flattened to what can be compared and hashed."""
     leaves, tree = jax.tree.flatten(outs)
     for leaf in leaves:
-        if any(part is None for part in _type(leaf)):  # `in` would compare, and NumPy takes float64 to equal None
+        if any(part is None for part in type_of(leaf)):  # `in` would compare, and NumPy takes float64 to equal None
             raise ParameterError(f"{operator}: declared result: got {leaf!r}; expected a jax.ShapeDtypeStruct")
     return tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves), tree

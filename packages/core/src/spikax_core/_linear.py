@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 
-from ._backend import inherit_backend
 from ._call import PARAM, Call, rule_params
 from ._compat import (
     Array,
@@ -25,8 +24,9 @@ from ._compat import (
     vary_over,
     varying_axes,
 )
+from ._context import inherit_backend
 from ._errors import NoRuleError, ParameterError, RuleOutputError
-from ._rules import cotangent
+from ._rules import cotangent, entries
 
 Transposes: TypeAlias = Mapping[int, Callable[..., Any]]
 """The transpose in each linear argument."""
@@ -103,6 +103,21 @@ def transpose(name: str, linear: Linear, cotangents: Sequence[Array], *args: Arr
         raise RuleOutputError(f"{where}: got None; expected the cotangent of argument {argnum}")
     result[argnum] = cotangent(where, ct, aval)
     return result
+
+
+def transpose_by_rule(
+    name: str, rule: Callable[..., Any], cotangents: Sequence[Array], *args: Array, **params: Any
+) -> list[Any]:
+    """JAX's form of a user's raw transpose rule, with what it returned checked."""
+    call: Call = params[PARAM]
+    where = f"transpose rule of {name}"
+    with inherit_backend(params):
+        result = rule(call.pack(cotangents), *args, **rule_params(params))
+    flat = entries(where, result, jax.tree.structure((0,) * len(args)))
+    return [
+        cotangent(f"{where}, argument {i}", ct, arg.aval) if isinstance(arg, UndefinedPrimal) else None
+        for i, (ct, arg) in enumerate(zip(flat, args, strict=True))
+    ]
 
 
 def _only_one(name: str, transposes: Transposes, undefined: Sequence[int]) -> int:

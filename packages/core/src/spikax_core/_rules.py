@@ -32,6 +32,17 @@ def entries(where: str, value: Any, tree: TreeDef) -> list[Any]:
     return flat
 
 
+def pair(where: str, value: Any, expected: str) -> tuple[Any, Any]:
+    """``value``, if it is a pair.
+
+    Raises:
+        RuleOutputError: It is not.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise RuleOutputError(f"{where}: got {describe(value)}; expected a pair {expected}")
+    return value[0], value[1]
+
+
 def of_type(where: str, value: Any, expected: Any) -> Array:
     """``value`` as an array of exactly the shape and dtype of ``expected``; a Python scalar takes its dtype.
 

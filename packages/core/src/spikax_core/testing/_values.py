@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from spikax_core._backend import REFERENCE
+from spikax_core._context import REFERENCE
 
 from ._compare import Check, Problem
 from ._subject import Subject

@@ -108,7 +108,7 @@ def _batch(size: int, args: Any, axes: Any, *, binary: bool) -> tuple[jax.Array,
 
 
 kernel.def_shape_rule(_shape)
-kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_gather_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

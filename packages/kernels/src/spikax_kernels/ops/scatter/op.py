@@ -103,7 +103,7 @@ def _batch(size: int, args: Any, axes: Any, *, cols: int, binary: bool) -> tuple
 
 
 kernel.def_shape_rule(_shape)
-kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_scatter_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

@@ -108,7 +108,7 @@ def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: A
 
 
 kernel.def_shape_rule(_shape)
-kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True)
+kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_sddmm_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(_jvp_y, _jvp_x, None, None)
 kernel.def_batching_rule(_batch)

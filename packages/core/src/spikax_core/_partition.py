@@ -1,0 +1,139 @@
+"""``def_partition``: each device computes on the pieces of the operands that it holds, and none is gathered."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+from jax.core import ShapedArray
+from jax.experimental.custom_partitioning import custom_partitioning
+
+from ._call import PARAM, Call, user_params
+from ._compat import Array, bare
+from ._describe import describe
+from ._errors import ParameterError
+from ._factors import Axes, Factors, Names, parse
+from ._rules import entries, of_type
+
+Rule: TypeAlias = str | Callable[..., str]
+Reduce: TypeAlias = Literal["sum", "max", "min"] | Callable[[Array, tuple[str, ...]], Array]
+Local: TypeAlias = Callable[..., Sequence[Array]]
+"""The flat results of an operator on one device: ``local(params, *ins)`` with the params of the whole call."""
+
+REDUCTIONS: Mapping[str, Callable[..., Array]] = {"sum": jax.lax.psum, "max": jax.lax.pmax, "min": jax.lax.pmin}
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """What an operator declares, see :meth:`XLACustomKernel.def_partition`."""
+
+    operator: str
+    rule: Rule
+    reduce: Reduce | None
+    compute: Callable[..., Any] | None
+    local: Local
+
+    def factors(self, in_avals: Sequence[ShapedArray], params: Mapping[str, Any]) -> Factors:
+        """The rule for operands of these types.
+
+        Raises:
+            ParameterError: It does not fit them.
+        """
+        call: Call = params[PARAM]
+        rule = self.rule(*in_avals, **user_params(params)) if callable(self.rule) else self.rule
+        if not isinstance(rule, str):
+            raise ParameterError(f"partition rule of {self.operator}: got {describe(rule)}; expected a string")
+        ins, outs = ([tuple(a.shape) for a in avals] for avals in (in_avals, call.outs))
+        return parse(self.operator, rule, ins, outs, reducible=self.reduce is not None)
+
+    def device(
+        self, factors: Factors, axes: Mapping[str, Axes], mesh: Mapping[str, int], params: Mapping[str, Any]
+    ) -> Callable[..., list[Array]]:
+        """What one device computes where the factors are cut by these axes."""
+        call: Call = params[PARAM]
+        where = f"partition of {self.operator}"
+        pieces = {name: math.prod(mesh[axis] for axis in cut) for name, cut in axes.items()}
+
+        def expected(names: Names, out: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            shape = [n // pieces.get(name, 1) for name, n in zip(names, out.shape, strict=True)]
+            return jax.ShapeDtypeStruct(tuple(shape), out.dtype)
+
+        def run(*ins: Array) -> list[Array]:
+            outs = self.local(params, *ins)
+            if self.compute is not None:
+                outs = entries(where, self.compute(*ins, **user_params(params)), call.tree)
+            results = []
+            for i, (names, out, whole) in enumerate(zip(factors.outs, outs, call.outs, strict=True)):
+                checked = of_type(f"{where}, result {i} on one device", out, expected(names, whole))
+                results.append(self._reduced(checked, factors.lost(i, axes)))
+            return results
+
+        return run
+
+    def _reduced(self, x: Array, axes: Axes) -> Array:
+        if not axes:
+            return x
+        return self.reduce(x, axes) if callable(self.reduce) else REDUCTIONS[str(self.reduce)](x, axes)
+
+
+def divided(partition: Partition, in_avals: Sequence[ShapedArray], params: Mapping[str, Any]) -> Callable[..., Any]:
+    """The call as a function that JAX's partitioner divides, by the shardings that it finds when it compiles."""
+    factors = partition.factors(in_avals, params)
+
+    def whole(*ins: Array) -> list[Array]:
+        return list(partition.local(params, *ins))
+
+    def plan(mesh: jax.sharding.Mesh, ins: Sequence[Any], outs: Sequence[Any]) -> tuple[Any, ...]:
+        wanted = [(factors.ins[i], _cuts(ins[i].sharding, len(ins[i].shape))) for i in _large_first(ins)]
+        wanted += [(names, _cuts(out.sharding, len(out.shape))) for names, out in zip(factors.outs, outs, strict=True)]
+        axes = factors.assign(wanted, mesh.shape)
+        places = [
+            [jax.NamedSharding(mesh, _spec(names, axes)) for names in side] for side in (factors.outs, factors.ins)
+        ]
+        return mesh, partition.device(factors, axes, mesh.shape, params), places[0], tuple(places[1])
+
+    rule, reduced, kept = factors.renamed()
+    function = custom_partitioning(whole)
+    function.def_partition(plan, sharding_rule=rule, reduction_factors=reduced, need_replication_factors=kept)
+    return function
+
+
+def over_explicit_axes(partition: Partition, ins: Sequence[Array], params: Mapping[str, Any]) -> Sequence[Array]:
+    """The call on operands whose types say how they are sharded, and so the types of its results."""
+    outs: list[Array] = _jitted_explicit(partition, tuple(params.items()), *ins)
+    return outs
+
+
+def _explicit(partition: Partition, params: tuple[tuple[str, Any], ...], *ins: Array) -> list[Array]:
+    avals = list(map(jax.typeof, ins))
+    mesh = next(aval.sharding.mesh for aval in avals if any(aval.sharding.spec))
+    factors = partition.factors(list(map(bare, avals)), dict(params))
+    wanted = [(factors.ins[i], _cuts(avals[i].sharding, avals[i].ndim)) for i in _large_first(avals)]
+    axes = factors.assign(wanted, mesh.shape)
+    places, results = ([_spec(names, axes) for names in side] for side in (factors.ins, factors.outs))
+    device = partition.device(factors, axes, mesh.shape, dict(params))
+    moved = [jax.sharding.reshard(x, jax.NamedSharding(mesh, spec)) for x, spec in zip(ins, places, strict=True)]
+    names = {axis for cut in axes.values() for axis in cut}
+    return jax.shard_map(device, mesh=mesh, in_specs=tuple(places), out_specs=results, axis_names=names)(*moved)
+
+
+# Eager calls need it, as an operand that is not on the mesh can be moved there only by a program for the mesh.
+_jitted_explicit = jax.jit(_explicit, static_argnums=(0, 1))
+
+
+def _large_first(avals: Sequence[Any]) -> list[int]:
+    """The order in which operands choose: a large one stays where it is, and small ones follow it."""
+    return sorted(range(len(avals)), key=lambda i: -math.prod(avals[i].shape) * avals[i].dtype.itemsize)
+
+
+def _cuts(sharding: Any, rank: int) -> list[Axes]:
+    """The mesh axes that cut each dimension of an array."""
+    spec = [*sharding.spec, *[None] * (rank - len(sharding.spec))]
+    return [(cut,) if isinstance(cut, str) else tuple(cut) if isinstance(cut, tuple) else () for cut in spec]
+
+
+def _spec(names: Names, axes: Mapping[str, Axes]) -> jax.P:
+    return jax.P(*[axes.get(name) for name in names])
