@@ -228,6 +228,37 @@ def keeps_a_trace() -> XLACustomKernel:
     return operator
 
 
+def rows() -> XLACustomKernel:
+    """Nothing is wrong with this one: the product of a vector and a matrix, divided as its gradients are."""
+    operator, outer = kernel("rows", jnp.matmul), kernel("outer", jnp.outer)
+    columns = kernel("columns", lambda ct, w: w @ ct)
+    operator.def_linear({0: lambda ct, x, w: columns(ct, w), 1: lambda ct, x, w: outer(x, ct)})
+    outer.def_partition("i, k -> i k")
+    columns.def_partition("k, i k -> i", reduce="sum")
+    operator.def_partition("i, i k -> k", reduce="sum")
+    return operator
+
+
+def wrong_reduction() -> XLACustomKernel:
+    operator = rows()
+    operator.def_partition("i, i k -> k", reduce="max")
+    return operator
+
+
+def wrong_partition() -> XLACustomKernel:
+    """Says that each device may sum up its own part."""
+    operator = kernel("running", jnp.cumsum)
+    operator.def_jvp_rule2(lambda t, x: operator(t))
+    operator.def_partition("i -> i")
+    return operator
+
+
+def gathers() -> XLACustomKernel:
+    operator = rows()
+    operator.def_partition("i, i k -> k", reduce=lambda x, axes: jax.lax.all_gather(x, axes).sum(0))
+    return operator
+
+
 def not_exportable() -> XLACustomKernel:
     operator = _product()
 
@@ -277,6 +308,19 @@ FAULTS: dict[str, tuple[Callable[[], XLACustomKernel], tuple[Any, ...], Property
         (X, Y),
         "gradient under shard_map",
         "(1,) sharded, others replicated",
+    ),
+    "results of devices joined the wrong way": (
+        wrong_reduction,
+        (X[0], Y.T),
+        "partition",
+        "values, 'i' cut on an Axis",
+    ),
+    "divided where it must not be": (wrong_partition, (X[0],), "partition", "values, 'i' cut on an AxisType.Auto mesh"),
+    "gathers": (
+        gathers,
+        (X[0], Y.T),
+        "partition",
+        "operands gathered, 'i' cut on an AxisType.Auto mesh: got 1; expected 0",
     ),
     "nothing in fails": (fails_on_nothing, (X, Y), "empty", "ValueError: a grid of no blocks"),
     "dropped tangent": (drops_a_tangent, (X, Y), "symbolic zeros", "jvp by argument 0 alone"),

@@ -19,7 +19,7 @@ from spikax_core.testing import (
     assert_max_traces,
     check_kernel,
 )
-from tests.core.faulty import FAULTS, X, Y
+from tests.core.faulty import FAULTS, X, Y, rows
 from tests.core.operators import kernel, matvec, multiple_kernel, product, single_kernel
 
 PROPERTIES: tuple[Property, ...] = get_args(Property)
@@ -59,6 +59,7 @@ RIGHT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "elementwise": (single_kernel, (X, Y)),
     "matrix times vector": (matvec, (X, Y[0])),
     "several results, integers among them": (multiple_kernel, (X - 0.3, Y)),
+    "divided over devices": (rows, (X[0], Y.T)),
     "float64": (single_kernel, (X.astype(np.float64), Y.astype(np.float64))),
     "half precision": (single_kernel, (X.astype(np.float16), Y.astype(np.float16))),
     "bfloat16": (single_kernel, (jnp.asarray(X, jnp.bfloat16), jnp.asarray(Y, jnp.bfloat16))),

@@ -114,8 +114,28 @@ def test_jit_over_a_sharded_batch(kind: str, homogeneous: bool, axis: AxisType) 
         return jnp.sum(jnp.sin(out)), out
 
     with jax.set_mesh(mesh(axis)):
-        got = jax.jit(jax.value_and_grad(step, has_aux=True))(A.data, sharded)
+        compiled = jax.jit(jax.value_and_grad(step, has_aux=True)).lower(A.data, sharded).compile()
+        got = compiled(A.data, sharded)
+    assert "all-gather" not in compiled.as_text()
     expected = jax.jit(jax.value_and_grad(step, has_aux=True))(A.data, x)
     for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert_close(mine, other)
     assert_close(got[0][1], through(jnp.asarray(x), kind != "valued") @ dense(A.data))
+
+
+@meshes
+@pytest.mark.parametrize("product", ["spikes @ A", "A @ spikes"])
+def test_vmap_over_a_sharded_batch_gathers_nothing(product: str, axis: AxisType) -> None:
+    A = example()
+    x = spikes(6 if product == "spikes @ A" else 5, lanes=(8,))
+
+    def loss(x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(jax.vmap(lambda v: v @ A if product == "spikes @ A" else A @ v)(x)))
+
+    matrix = dense(A.data) if product == "spikes @ A" else dense(A.data).T
+    with jax.set_mesh(mesh(axis)):
+        sharded = jax.device_put(x, jax.NamedSharding(mesh(axis), P("i")))
+        compiled = jax.jit(jax.value_and_grad(loss)).lower(sharded).compile()
+        got = compiled(sharded)
+    assert "all-gather" not in compiled.as_text()
+    assert_close(got, jax.value_and_grad(lambda x: jnp.sum(jnp.sin(x @ matrix)))(jnp.asarray(x)))

@@ -13,6 +13,7 @@ import jax.monitoring
 import jax.numpy as jnp
 
 # From where it is defined: in jax 0.10 `jax.extend.core` imports Pallas, five times the cost of this whole package.
+from jax._src import core
 from jax._src.core import Primitive as Primitive
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.core import ShapedArray
@@ -172,6 +173,25 @@ def align(operands: Sequence[Array]) -> list[Array]:
     """
     axes = _union(map(jax.typeof, operands))
     return [vary_over(unshard(x, range(jnp.ndim(x))), axes) for x in operands]
+
+
+@contextlib.contextmanager
+def mesh_axes(names: Iterable[str]) -> Iterator[None]:
+    """Let ``shard_map`` use these axes of the mesh, over which operands are sharded.
+
+    ``vmap`` hides the Explicit axes that its batch is sharded over; in a batching rule the batch is an axis of the
+    operands again, but jax 0.9 still hides them.
+    """
+    if hasattr(core, "remove_explicit_mesh_axis_names"):
+        yield
+        return
+    env = core.trace_ctx.axis_env
+    hidden = env.explicit_mesh_axis_names - frozenset(names)
+    core.trace_ctx.set_axis_env(type(env)(env.axis_sizes, env.spmd_axis_names, hidden))
+    try:
+        yield
+    finally:
+        core.trace_ctx.set_axis_env(env)
 
 
 def vary_over(x: Array, axes: frozenset[str]) -> Array:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
 from jax.core import ShapedArray
 
 from ._batching import general_batching_rule
+from ._benchmark import BenchmarkConfig, run
+from ._benchmark_result import BenchmarkResult
 from ._call import PARAM, Backend, Call, Defaults, user_params
 from ._compat import (
     PLATFORMS,
@@ -32,18 +33,17 @@ from ._compat import (
     set_transpose,
     wide_types,
 )
-from ._context import REFERENCE, ambient_backend
+from ._context import ambient_backend
 from ._describe import describe_all
 from ._errors import OutputMismatchError, ParameterError
 from ._fold import BatchingRule, batch_by_folds, batch_by_rule
+from ._implementations import Implementations
 from ._jvp import JVPRule, check_rule_count, jvp_by_rule, set_jvp_rules
 from ._linear import Linear, check_no_rules, check_transposes, transpose, transpose_by_rule
 from ._lowering import lowered, type_of
 from ._partition import REDUCTIONS, Partition, Reduce, over_explicit_axes
-from ._registry import ANY, Build, KernelEntry, Registry, Supports
 
 Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
-Avals: TypeAlias = Sequence[ShapedArray]
 
 
 # What `operators` lists: an operator tells nobody that it was made, so it has to be noted somewhere.
@@ -55,7 +55,7 @@ def operators() -> list[XLACustomKernel]:
     return sorted(_operators, key=lambda operator: operator.name)
 
 
-class XLACustomKernel:
+class XLACustomKernel(Implementations):
     """An operator: a JAX primitive with kernels per platform, and the rules to transform it.
 
     Declare it once, then call it like a function: it runs under ``jit``, ``vmap``, ``grad``, ``shard_map``.
@@ -67,6 +67,7 @@ class XLACustomKernel:
     Attributes:
         name: As above.
         primitive: The JAX primitive beneath; it always has a tuple of results.
+        tags: What :meth:`def_tags` said.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -81,13 +82,13 @@ class XLACustomKernel:
     """
 
     def __init__(self, name: str, *, reference: Callable[..., Any] | None = None) -> None:
-        self.name = name
+        super().__init__(name)
         self.primitive: Primitive = new_primitive(name)
-        self._kernels = Registry(name)
         self._shape_rule: Callable[..., Any] | None = None
         self._rules: tuple[JVPRule | None, ...] | None = None
         self._linear: Linear = {}
-        self._defaults: Defaults = ()
+        self.tags: frozenset[str] = frozenset()
+        self._benchmark_data: Callable[..., Iterable[BenchmarkConfig]] | None = None
         self._folds: dict[frozenset[int], Callable[..., Any]] = {}
         self._partition: Partition | None = None
         # Typed, because a shape rule may tell 1 from 1.0 and from True.
@@ -151,72 +152,6 @@ class XLACustomKernel:
         """Declare the types of the results: ``rule(*in_avals, **params)`` gives a pytree of structs."""
         self._shape_rule = rule
         self._declare_cached.cache_clear()
-
-    def def_kernel(
-        self,
-        backend: str,
-        platform: str,
-        build: Build,
-        *,
-        supports: Supports | None = None,
-        exportable: bool = False,
-        requires: str | None = None,
-        target: str | None = None,
-    ) -> None:
-        """Register a kernel; the first registered one that supports a call serves it.
-
-        Args:
-            backend: The name it is chosen by (``backend=``, :func:`use_backend`). A second kernel of the same backend
-                and platform replaces the first.
-            platform: ``"cpu"``, ``"gpu"`` (CUDA and ROCm), ``"cuda"``, ``"rocm"`` or ``"tpu"``.
-            build: ``build(in_avals, out_avals, **params)`` returns a JAX-traceable callable ``(*ins) -> outs``.
-            supports: ``supports(in_avals, **params)``: ``True``, ``False``, or a string that says why not.
-            exportable: Whether it survives ``jax.export`` into another process; where it does not, another one is
-                exported.
-            requires: An extra of ``spikax-core`` that brings what it needs, such as ``"numba"``. Without it the kernel
-                refuses every call, and says how to install it.
-            target: The XLA FFI target that it calls, for :func:`disabled_checks`.
-
-        Raises:
-            ParameterError: The backend is called ``"reference"``, or the platform or the extra is unknown.
-        """
-        self._kernels.add(KernelEntry(backend, platform, build, supports, exportable, requires, target))
-
-    def def_ffi_kernel(
-        self,
-        target: str,
-        platform: str,
-        *,
-        backend: str = "ffi",
-        supports: Supports | None = None,
-        exportable: bool = True,
-    ) -> None:
-        """Register an XLA FFI target with the operator's operands and results, its params as attributes.
-
-        Args:
-            target: The name under which ``jax.ffi.register_ffi_target`` knows it.
-            platform: As for :meth:`def_kernel`.
-            backend: The name it is chosen by.
-            supports: As for :meth:`def_kernel`.
-            exportable: As for :meth:`def_kernel`.
-        """
-
-        def build(_: Avals, out_avals: Avals, **params: Any) -> Callable[..., Any]:
-            results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
-            return lambda *ins: jax.ffi.ffi_call(target, results)(*ins, **params)
-
-        self.def_kernel(backend, platform, build, supports=supports, exportable=exportable, target=target)
-
-    def def_reference(self, function: Callable[..., Any]) -> None:
-        """Make ``function(*ins, **params)`` the specification: the fallback on every platform, and the tests' oracle.
-
-        Without a shape rule it also gets the declared types, as ``outs=``.
-        """
-
-        def build(_: Avals, __: Avals, **params: Any) -> Callable[..., Any]:
-            return functools.partial(function, **params)
-
-        self._kernels.reference = KernelEntry(REFERENCE, ANY, build, exportable=True)
 
     def def_jvp_rule(self, rule: Callable[..., Any]) -> None:
         """Define the derivative by one rule: ``rule(primals, tangents, **params) -> (outs, tangents_out)``.
@@ -370,46 +305,63 @@ class XLACustomKernel:
         self._partition = Partition(self.name, rule, reduce, compute, self._call_locally)
         need_devices(self.primitive)
 
-    @property
-    def kernels(self) -> tuple[KernelEntry, ...]:
-        """What is registered, in that order, without the reference."""
-        return tuple(self._kernels.entries)
+    def def_tags(self, *tags: str) -> None:
+        """Say what the operator is, in words to find it by; see :attr:`tags`. Replaces the tags given before."""
+        if not all(isinstance(tag, str) for tag in tags):
+            raise ParameterError(f"def_tags of {self.name}: got {tags!r}; expected strings")
+        self.tags = frozenset(tags)
 
-    def available_backends(self, platform: str) -> tuple[str, ...]:
-        """The names of the backends that can run on ``platform``, in the order in which they were registered."""
-        return self._kernels.available(platform)
+    def def_benchmark_data(self, data: Callable[..., Iterable[BenchmarkConfig]]) -> None:
+        """Declare on what :meth:`benchmark` runs: ``data(*, platform)`` gives some :class:`BenchmarkConfig`."""
+        self._benchmark_data = data
 
-    @property
-    def defaults(self) -> Mapping[str, str]:
-        """The default backends, by platform."""
-        return MappingProxyType(dict(self._defaults))
+    def benchmark(
+        self,
+        *,
+        platform: str | None = None,
+        backends: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        repeats: int = 20,
+        warmup: int = 3,
+    ) -> BenchmarkResult:
+        """Time the backends on the data of :meth:`def_benchmark_data`, and compare what they compute.
 
-    def set_default(self, platform: str, backend: str | None) -> None:
-        """Try a backend first where no backend is asked for, before the others in the order of their registration.
-
-        The choice is part of JAX's trace key in all threads: a warm ``jit`` is traced again and runs the new kernel.
+        A figure is the time from one call of the compiled program until its results are there. It contains JAX's
+        dispatch, some microseconds, but neither compilation nor the transfer of operands. A sample is the mean of as
+        many calls as take 200 µs, one after the other. The backends take turns sample by sample, so that a machine
+        whose speed drifts does not favour one of them. The results of each, before and after, must be the reference's,
+        or without one the first backend's, by the tolerances of :func:`spikax_core.testing.check_kernel`.
 
         Args:
-            platform: As for :meth:`def_kernel`.
-            backend: The name of a backend of this operator, or ``None`` for the first one registered.
+            platform: Where to run: ``"cpu"``, ``"gpu"`` ...; the default one if left out.
+            backends: The backends to time; all that are available, and the reference, if left out.
+            names: The configurations to time; all if left out.
+            repeats: The number of samples of each.
+            warmup: The number of calls of each that come first and do not count, beside the one that compiles.
+
+        Returns:
+            A record for each configuration and backend; one that refuses a configuration has a record with the reason.
 
         Raises:
-            ParameterError: The platform is unknown.
-            UnknownBackendError: The operator has no such backend there.
-            MissingExtraError: It has, but the backend needs a package that is not installed.
+            BenchmarkMismatchError: A backend's results are wrong.
+            ParameterError: There is no data, no such backend or configuration; two configurations have one name; a
+                number is not positive.
 
         Example:
-            >>> import jax.numpy as jnp
-            >>> from spikax_core import XLACustomKernel
+            >>> import jax, jax.numpy as jnp
+            >>> from spikax_core import BenchmarkConfig, XLACustomKernel
             >>> double = XLACustomKernel("double", reference=lambda x: 2 * x)
-            >>> double.def_shape_rule(lambda x: x)
-            >>> double.def_kernel("shift", "cpu", lambda *_: lambda x: x << 1)
-            >>> double.set_default("cpu", "reference")
-            >>> double.defaults
-            mappingproxy({'cpu': 'reference'})
+            >>> double.def_shape_rule(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
+            >>> double.def_kernel("sum", "cpu", lambda i, o: lambda x: x + x)
+            >>> double.def_benchmark_data(lambda *, platform: [BenchmarkConfig("three", (jnp.ones(3),))])
+            >>> result = double.benchmark(platform="cpu")
+            >>> [(record.config, record.backend, len(record.seconds)) for record in result.records]
+            [('three', 'sum', 20), ('three', 'reference', 20)]
         """
-        self._kernels.set_default(platform, backend)
-        self._defaults = tuple(sorted(self._kernels.defaults.items()))
+        if self._benchmark_data is None:
+            raise ParameterError(f"{self.name} has no benchmark data; declare it with def_benchmark_data")
+        data = self._benchmark_data
+        return run(self, data, platform=platform, backends=backends, names=names, repeats=repeats, warmup=warmup)
 
     def _check_hashable(self, params: dict[str, Any]) -> None:
         """Raise if a param cannot be hashed."""

@@ -12,7 +12,8 @@ from jax.core import ShapedArray
 from jax.experimental.custom_partitioning import custom_partitioning
 
 from ._call import PARAM, Call, user_params
-from ._compat import Array, bare
+from ._compat import Array, bare, mesh_axes
+from ._context import inherit_backend
 from ._describe import describe
 from ._errors import ParameterError
 from ._factors import Axes, Factors, Names, parse
@@ -36,18 +37,17 @@ class Partition:
     compute: Callable[..., Any] | None
     local: Local
 
-    def factors(self, in_avals: Sequence[ShapedArray], params: Mapping[str, Any]) -> Factors:
-        """The rule for operands of these types.
+    def factors(self, in_avals: Sequence[Any], outs: Sequence[Any], params: Mapping[str, Any]) -> Factors:
+        """The rule for operands and results of these types, and for these params of the user's.
 
         Raises:
             ParameterError: It does not fit them.
         """
-        call: Call = params[PARAM]
-        rule = self.rule(*in_avals, **user_params(params)) if callable(self.rule) else self.rule
+        rule = self.rule(*in_avals, **params) if callable(self.rule) else self.rule
         if not isinstance(rule, str):
             raise ParameterError(f"partition rule of {self.operator}: got {describe(rule)}; expected a string")
-        ins, outs = ([tuple(a.shape) for a in avals] for avals in (in_avals, call.outs))
-        return parse(self.operator, rule, ins, outs, reducible=self.reduce is not None)
+        shapes = ([tuple(aval.shape) for aval in avals] for avals in (in_avals, outs))
+        return parse(self.operator, rule, *shapes, reducible=self.reduce is not None)
 
     def device(
         self, factors: Factors, axes: Mapping[str, Axes], mesh: Mapping[str, int], params: Mapping[str, Any]
@@ -62,9 +62,11 @@ class Partition:
             return jax.ShapeDtypeStruct(tuple(shape), out.dtype)
 
         def run(*ins: Array) -> list[Array]:
-            outs = self.local(params, *ins)
-            if self.compute is not None:
-                outs = entries(where, self.compute(*ins, **user_params(params)), call.tree)
+            if self.compute is None:
+                outs = self.local(params, *ins)
+            else:
+                with inherit_backend(params):
+                    outs = entries(where, self.compute(*ins, **user_params(params)), call.tree)
             results = []
             for i, (names, out, whole) in enumerate(zip(factors.outs, outs, call.outs, strict=True)):
                 checked = of_type(f"{where}, result {i} on one device", out, expected(names, whole))
@@ -81,7 +83,8 @@ class Partition:
 
 def divided(partition: Partition, in_avals: Sequence[ShapedArray], params: Mapping[str, Any]) -> Callable[..., Any]:
     """The call as a function that JAX's partitioner divides, by the shardings that it finds when it compiles."""
-    factors = partition.factors(in_avals, params)
+    call: Call = params[PARAM]
+    factors = partition.factors(in_avals, call.outs, user_params(params))
 
     def whole(*ins: Array) -> list[Array]:
         return list(partition.local(params, *ins))
@@ -110,14 +113,16 @@ def over_explicit_axes(partition: Partition, ins: Sequence[Array], params: Mappi
 def _explicit(partition: Partition, params: tuple[tuple[str, Any], ...], *ins: Array) -> list[Array]:
     avals = list(map(jax.typeof, ins))
     mesh = next(aval.sharding.mesh for aval in avals if any(aval.sharding.spec))
-    factors = partition.factors(list(map(bare, avals)), dict(params))
+    bound = dict(params)
+    factors = partition.factors(list(map(bare, avals)), bound[PARAM].outs, user_params(bound))
     wanted = [(factors.ins[i], _cuts(avals[i].sharding, avals[i].ndim)) for i in _large_first(avals)]
     axes = factors.assign(wanted, mesh.shape)
     places, results = ([_spec(names, axes) for names in side] for side in (factors.ins, factors.outs))
-    device = partition.device(factors, axes, mesh.shape, dict(params))
+    device = partition.device(factors, axes, mesh.shape, bound)
     moved = [jax.sharding.reshard(x, jax.NamedSharding(mesh, spec)) for x, spec in zip(ins, places, strict=True)]
     names = {axis for cut in axes.values() for axis in cut}
-    return jax.shard_map(device, mesh=mesh, in_specs=tuple(places), out_specs=results, axis_names=names)(*moved)
+    with mesh_axes(names):
+        return jax.shard_map(device, mesh=mesh, in_specs=tuple(places), out_specs=results, axis_names=names)(*moved)
 
 
 # Eager calls need it, as an operand that is not on the mesh can be moved there only by a program for the mesh.

@@ -27,7 +27,7 @@ def register() -> None:
             from starting.
     """
     library = _load()
-    built = tuple(_symbol(library, f"spikax_kernels_ffi_api_{part}")() for part in ("major", "minor"))
+    built = _built_api_version(library)
     running = running_api_version()
     if built[0] != running[0] or built[1] > running[1]:
         raise NativeLibraryError(
@@ -37,6 +37,25 @@ def register() -> None:
     handlers = [_symbol(library, name) for name in HANDLERS]
     for name, handler in zip(HANDLERS, handlers, strict=True):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+
+
+def report() -> dict[str, str]:
+    """What ``python -m spikax_core doctor`` says of the library.
+
+    Raises:
+        NativeLibraryError: There is none, or it is another version's.
+    """
+    library = _load()
+    return {
+        "native_library": str(library._name),
+        "built_for_ffi_api": ".".join(map(str, _built_api_version(library))),
+        "handlers": ", ".join(HANDLERS),
+    }
+
+
+def _built_api_version(library: ctypes.CDLL) -> tuple[int, int]:
+    major, minor = (int(_symbol(library, f"spikax_kernels_ffi_api_{part}")()) for part in ("major", "minor"))
+    return major, minor
 
 
 def running_api_version() -> tuple[int, int]:

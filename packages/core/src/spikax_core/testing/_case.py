@@ -24,6 +24,7 @@ Property: TypeAlias = Literal[
     "vmap of gradient",
     "shard_map",
     "gradient under shard_map",
+    "partition",
     "export",
 ]
 """What is checked. ``"derivatives"`` stands for all that concern them."""

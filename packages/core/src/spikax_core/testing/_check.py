@@ -31,6 +31,8 @@ def check_kernel(kernel: XLACustomKernel, specs: Iterable[Case], *, backends: Se
       ``vmap of gradient`` is a loop.
     - ``shard_map`` and ``gradient under shard_map``: values and gradients, of operands that are replicated and sharded,
       with default flags; only where there are two devices.
+    - ``partition``: an operator that declares how it may be divided gives the same values and gradients where its
+      operands are cut in each way, and gathers none; only where there are two devices.
     - ``export``: where the kernel is exportable, an exported program gives its values.
 
     A backend that refuses a case is not checked on it; one that refuses all cases fails.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from . import _batching, _derivatives, _export, _sharding, _traces, _values, _zeros
+from . import _batching, _derivatives, _export, _partition, _sharding, _traces, _values, _zeros
 from ._case import Property
 from ._compare import Check, Problem
 from ._subject import Subject
@@ -24,6 +24,7 @@ CHECKS: Mapping[Property, Callable[[Subject], Iterator[Check | Problem]]] = {
     "vmap of gradient": _batching.vmap_of_gradient,
     "shard_map": _sharding.shard_map,
     "gradient under shard_map": _sharding.gradient_under_shard_map,
+    "partition": _partition.partition,
     "export": _export.export_round_trip,
 }
 """What each property consists of."""

@@ -32,6 +32,25 @@ def lane_shape(*operands: Any) -> tuple[int, ...]:
         raise ShapeError(f"got operands with lane axes {shapes}; expected lengths that are equal or 1") from None
 
 
+def partition(*operands: Any, lanes: tuple[int, ...] | None = None) -> str:
+    """How a call is divided over devices: along lanes, see ``XLACustomKernel.def_partition``.
+
+    Args:
+        operands: What has lane axes in front of one other.
+        lanes: The lane axes of the result, ``1`` where it is summed over them; those of all operands if left out.
+    """
+    full = lane_shape(*operands)
+
+    def names(lengths: tuple[int, ...]) -> str:
+        return " ".join(
+            [f"lane{i}" if own == size else "_" for i, (own, size) in enumerate(zip(lengths, full, strict=True))]
+            + ["_"]
+        )
+
+    ins = ", ".join(names(operand.shape[:-1]) for operand in operands)
+    return f"{ins} -> {names(full if lanes is None else lanes)}"
+
+
 def fit(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """``x`` summed over the lanes that ``shape`` shares, and repeated over those that ``x`` shares."""
     axes = tuple(i for i, (have, want) in enumerate(zip(x.shape, shape, strict=True)) if have != want == 1)

@@ -112,3 +112,4 @@ kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, tar
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)
+kernel.def_partition(lambda *operands, **_: _lanes.partition(*operands))

@@ -107,8 +107,20 @@ def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: A
     return sddmm(*_lanes.lead(args, axes), dtype=dtype, lanes=(size, *lanes), binary=binary), 0
 
 
+def _partition(*operands: Any, lanes: tuple[int, ...], **_: Any) -> str:
+    return _lanes.partition(*operands, lanes=lanes)
+
+
+def _on_one_device(*operands: Any, lanes: tuple[int, ...], **params: Any) -> jax.Array:
+    here = _lanes.lane_shape(*operands)
+    return sddmm(
+        *operands, lanes=tuple(own if own == 1 else size for own, size in zip(lanes, here, strict=True)), **params
+    )
+
+
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_sddmm_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(_jvp_y, _jvp_x, None, None)
 kernel.def_batching_rule(_batch)
+kernel.def_partition(_partition, reduce="sum", compute=_on_one_device)

@@ -1,0 +1,88 @@
+"""Kernels in Numba: a function, compiled for the types of a call and registered with XLA as an FFI target."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+from jax.core import ShapedArray
+
+from spikax_core._describe import describe_all
+from spikax_core._errors import BackendRefusedError
+from spikax_core._ffi import running_api_version
+from spikax_core._registry import Build
+
+from .call_frame import API_MAJOR, DATA_TYPES
+
+# XLA keeps a handler's address and name for as long as the process lives: so does the cache of `_register` keep the
+# handler, and threads that compile the same kernel take turns, lest one name be given twice.
+import contextlib
+_lock = contextlib.nullcontext()
+_numbers = itertools.count()
+
+
+def numba_supports(in_avals: Sequence[ShapedArray], **_: Any) -> bool | str:
+    """Whether Numba has a type for each operand, and the running jaxlib calls handlers in the way that is known."""
+    major, minor = running_api_version()
+    if major != API_MAJOR:
+        return f"jaxlib speaks XLA FFI API {major}.{minor}; expected {API_MAJOR}.x, upgrade spikax-core"
+    return _unknown(in_avals) or True
+
+
+def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Build:
+    """The kernel of an operator for which ``build`` makes functions, see :meth:`XLACustomKernel.def_numba_kernel`."""
+
+    @functools.lru_cache(maxsize=None, typed=True)
+    def target(in_avals: tuple[ShapedArray, ...], out_avals: tuple[ShapedArray, ...], **params: Any) -> str:
+        function = build(in_avals, out_avals, **params)
+        try:
+            name, _ = _register(operator, function, _array_types(in_avals), _array_types(out_avals))
+        except Exception as error:
+            error.add_note(
+                f"That was the Numba kernel of {operator}, for {describe_all(in_avals)} -> {describe_all(out_avals)}. "
+                "Its function gets the operands, read-only, then the results, and must compile in nopython mode."
+            )
+            raise
+        return name
+
+    def kernel(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
+        reason = _unknown(out_avals)
+        if reason is not None:  # `numba_supports` is not shown the results
+            raise BackendRefusedError(f"the Numba kernel of {operator}: among its results, {reason}")
+        with _lock:
+            name = target(_strong(in_avals), _strong(out_avals), **params)
+        results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
+        return lambda *ins: jax.ffi.ffi_call(name, results)(*ins)
+
+    return kernel
+
+
+@functools.cache
+def _register(operator: str, function: Any, ins: Any, outs: Any) -> tuple[str, Any]:
+    """The FFI target for arrays of these types, and what has to live with it."""
+    # Here, because it imports Numba, which takes a second and need not be installed.
+    from .numba_handler import compile_handler
+
+    handler = compile_handler(operator, function, ins, outs)
+    name = f"spikax_numba_{operator}_{next(_numbers)}"
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.pointer), platform="cpu")
+    return name, handler
+
+
+def _unknown(avals: Iterable[ShapedArray]) -> str | None:
+    """Which types Numba does not know, if any."""
+    unknown = [aval for aval in avals if aval.dtype.name not in DATA_TYPES]
+    return f"got {describe_all(unknown)}; expected what Numba has: {', '.join(DATA_TYPES)}" if unknown else None
+
+
+def _array_types(avals: Iterable[ShapedArray]) -> tuple[tuple[str, int], ...]:
+    return tuple((aval.dtype.name, aval.ndim) for aval in avals)
+
+
+def _strong(avals: Iterable[ShapedArray]) -> tuple[ShapedArray, ...]:
+    """The types as a key: a number whose dtype is weak has the same bits."""
+    return tuple(ShapedArray(aval.shape, aval.dtype) for aval in avals)
