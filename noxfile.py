@@ -25,9 +25,10 @@ WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
 
 # What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
-ALL = ["core", "kernels[plot]", "transform[progress]"]
+CORE = "core[numba,plot,testing,warp]"
+ALL = [CORE, "kernels[plot]", "transform[progress]"]
 SUITES = {
-    "core": (["core"], "test"),
+    "core": ([CORE], "test"),
     "transform": (["transform[progress]"], "test"),
     "kernels": (["core", "kernels[plot]"], "test-kernels"),
     "together": (ALL, "test-repo"),

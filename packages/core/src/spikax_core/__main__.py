@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(content: str) -> None:
+    if sys.stdout is None:  # as Python has it where the standard output is closed
+        return
     try:
         sys.stdout.write(content + "\n")
         sys.stdout.flush()

@@ -12,7 +12,7 @@ import jax
 from ._call import call_of
 from ._compat import set_context
 from ._errors import MissingExtraError, UnknownBackendError
-from ._extras import EXTRAS, missing
+from ._extras import BACKENDS, missing
 
 REFERENCE = "reference"
 """The name that selects an operator's reference."""
@@ -68,7 +68,7 @@ def check_known(backend: str) -> None:
         UnknownBackendError: No operator has it.
         MissingExtraError: It needs a package that is not installed.
     """
-    extra = _known.get(backend, backend if backend in EXTRAS else None)
+    extra = _known.get(backend, backend if backend in BACKENDS else None)
     reason = None if extra is None else missing(extra)
     if reason is not None:
         raise MissingExtraError(f"backend {backend!r}: {reason}")

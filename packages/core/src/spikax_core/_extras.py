@@ -6,8 +6,13 @@ import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
-EXTRAS: Mapping[str, str] = MappingProxyType({"numba": "numba", "warp": "warp", "plot": "matplotlib"})
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {"numba": "numba", "plot": "matplotlib", "testing": "flatbuffers", "warp": "warp"}
+)
 """The package that each extra of ``spikax-core`` brings, by the name it is imported under."""
+
+BACKENDS = ("numba", "warp")
+"""The extras that are backends, of the same names."""
 
 
 def missing(extra: str) -> str | None:

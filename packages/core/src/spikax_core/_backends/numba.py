@@ -18,10 +18,9 @@ from spikax_core._registry import Build
 
 from .call_frame import API_MAJOR, DATA_TYPES
 
-# XLA keeps a handler's address and name for as long as the process lives: so does the cache of `_register` keep the
-# handler, and threads that compile the same kernel take turns, lest one name be given twice.
-import contextlib
-_lock = contextlib.nullcontext()
+# XLA keeps a handler's address for as long as the process lives, and so the cache of `_register` keeps the handler.
+# Threads that compile the same kernel take turns: a cache that is filled twice would let go of one of the two.
+_lock = threading.RLock()
 _numbers = itertools.count()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import jax
 import numpy as np
 
-from spikax_core._errors import BackendFallbackWarning, BackendRefusedError, ParameterError
+from spikax_core._errors import BackendFallbackWarning, ParameterError
 from spikax_core._kernel import XLACustomKernel
 
 from ._case import Case
@@ -33,7 +33,8 @@ def check_kernel(kernel: XLACustomKernel, specs: Iterable[Case], *, backends: Se
       with default flags; only where there are two devices.
     - ``partition``: an operator that declares how it may be divided gives the same values and gradients where its
       operands are cut in each way, and gathers none; only where there are two devices.
-    - ``export``: where the kernel is exportable, an exported program gives its values.
+    - ``export``: where the kernel is exportable, an exported program gives its values, after it was serialised if
+      ``spikax-core[testing]`` is installed.
 
     A backend that refuses a case is not checked on it; one that refuses all cases fails.
 
@@ -87,7 +88,7 @@ def _check_backend(kernel: XLACustomKernel, cases: Sequence[Case], backend: str)
     for case in cases:
         with _widths(case):
             subject = Subject(kernel, case, backend)
-            refusal = _refusal(subject)
+            refusal = subject.refusal(*subject.args)
             if refusal is None:
                 yield from _check_subject(subject)
             else:
@@ -119,17 +120,6 @@ def _check_subject(subject: Subject) -> Iterator[ConformanceError]:
                 failure = ConformanceError(subject.case.name, subject.backend, name, problem)
                 failure.__cause__ = cause
                 yield failure
-
-
-def _refusal(subject: Subject) -> str | None:
-    """Why the backend does not serve the case, or ``None``; any other error is for the checks to find."""
-    try:
-        jax.jit(subject.call).lower(*subject.args)
-    except BackendRefusedError as error:
-        return str(error)
-    except Exception:  # noqa: BLE001
-        return None
-    return None
 
 
 def _widths(case: Case) -> contextlib.AbstractContextManager[object]:

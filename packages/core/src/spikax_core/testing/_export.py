@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,13 +9,14 @@ import jax
 from jax import export
 
 from spikax_core._export import disabled_checks
+from spikax_core._extras import missing
 
 from ._compare import Check
 from ._subject import Subject
 
 
 def export_round_trip(subject: Subject) -> Iterator[Check]:
-    """The exported program, serialised where ``flatbuffers`` is there to do so, gives the kernel's values."""
+    """The exported program, serialised where the extra is there that does so, gives the kernel's values."""
     entry = subject.kernel._kernels.entry(jax.default_backend(), subject.backend)
     if entry is not None and entry.exportable:
         yield Check("exported program", lambda: _round_trip(subject), lambda: subject.call(*subject.args))
@@ -25,6 +25,6 @@ def export_round_trip(subject: Subject) -> Iterator[Check]:
 def _round_trip(subject: Subject) -> Any:
     function = jax.jit(subject.call)
     exported = export.export(function, disabled_checks=disabled_checks())(*subject.args)
-    if importlib.util.find_spec("flatbuffers"):
+    if missing("testing") is None:
         exported = export.deserialize(exported.serialize())
     return exported.call(*subject.args)

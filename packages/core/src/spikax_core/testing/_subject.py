@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax_core._compat import Array
+from spikax_core._errors import BackendRefusedError
 from spikax_core._kernel import XLACustomKernel
 
 from ._case import Case
@@ -60,6 +61,16 @@ class Subject:
     def call(self, *args: Array) -> Any:
         """The results of the kernel."""
         return self.kernel(*args, outs=self.case.outs, backend=self.backend, **self.case.params)
+
+    def refusal(self, *args: Array) -> str | None:
+        """Why the backend does not serve these operands, or ``None``; any other error is for the checks to find."""
+        try:
+            jax.jit(self.call).lower(*args)
+        except BackendRefusedError as error:
+            return str(error)
+        except Exception:  # noqa: BLE001
+            return None
+        return None
 
     def floats(self, *args: Array) -> Arrays:
         """The results that have derivatives."""

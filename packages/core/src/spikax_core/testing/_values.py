@@ -53,7 +53,7 @@ def shared_operands(subject: Subject) -> Iterator[Check]:
 
 
 def empty(subject: Subject) -> Iterator[Check]:
-    """Nothing in gives nothing out: a batch of size zero, and operands without rows where the reference takes those."""
+    """Nothing in gives nothing out: a batch of size zero, and operands without rows unless they are refused."""
     none = [jnp.zeros((0, *arg.shape), arg.dtype) for arg in subject.args]
     nothing = jax.tree.map(lambda out: jnp.zeros((0, *out.shape), out.dtype), _types(subject))
     if subject.args:
@@ -64,7 +64,8 @@ def empty(subject: Subject) -> Iterator[Check]:
         expected = reference.call(*rows)
     except Exception:  # noqa: BLE001 - whatever it raises, it says that such operands do not fit together
         return
-    yield Check("operands without rows", lambda: subject.call(*rows), lambda: expected)
+    if subject.refusal(*rows) is None:
+        yield Check("operands without rows", lambda: subject.call(*rows), lambda: expected)
 
 
 def _types(subject: Subject) -> object:
