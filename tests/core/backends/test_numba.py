@@ -157,7 +157,7 @@ def test_a_result_that_numba_has_no_type_for_is_refused() -> None:
 
 
 def test_an_operator_may_have_any_name() -> None:
-    operator = numba_operator("Zellen / µs \"x\"", lambda *_: reverse, like)
+    operator = numba_operator('Zellen / µs "x"', lambda *_: reverse, like)
     assert jax.jit(operator)(jnp.arange(3)).tolist() == [2, 1, 0]
 
 
