@@ -9,7 +9,9 @@ import pytest
 
 from tests.repo.workspace import ROOT
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("packages/*/README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/backends/*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/backends/*.md")]
+)
 
 
 def programs(page: str) -> list[str]:

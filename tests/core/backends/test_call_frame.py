@@ -72,7 +72,7 @@ def test_the_offset_of_a_field_of_a_field_is_that_in_memory() -> None:
 def test_numpy_sees_operands_read_only_and_results_writable() -> None:
     operand, result = np.arange(6, dtype=np.int16).reshape(2, 3), np.zeros((), np.complex64)
     frame = Frame([operand], [result])
-    seen, written = call_frame.arrays(frame.struct)
+    (seen,), (written,) = call_frame.arrays(frame.struct)
     np.testing.assert_array_equal(seen, operand)
     written[()] = 1 + 2j
     assert result.item() == 1 + 2j
@@ -82,4 +82,4 @@ def test_numpy_sees_operands_read_only_and_results_writable() -> None:
 def test_numpy_sees_an_empty_buffer_without_memory() -> None:
     frame = Frame([np.zeros((2, 0), np.float32)], [])
     frame.struct.args.args[0].contents.data = None
-    assert [array.shape for array in call_frame.arrays(frame.struct)] == [(2, 0)]
+    assert [array.shape for array in call_frame.arrays(frame.struct)[0]] == [(2, 0)]

@@ -161,6 +161,18 @@ def test_an_operator_may_have_any_name() -> None:
     assert jax.jit(operator)(jnp.arange(3)).tolist() == [2, 1, 0]
 
 
+def test_results_start_as_zeros() -> None:
+    def write_nothing(x: Any, count: Any, out: Any) -> None:
+        pass
+
+    operator = XLACustomKernel("nothing")
+    operator.def_shape_rule(lambda x: (jax.ShapeDtypeStruct((), jnp.int32), x))
+    operator.def_numba_kernel(lambda i, o: write_nothing)
+    count, out = jax.jit(lambda x: operator(jnp.sqrt(x)))(jnp.ones((100, 100)))
+    assert count == 0
+    assert not out.any()
+
+
 def test_params_are_constants_of_the_function() -> None:
     def build(in_avals: Any, out_avals: Any, *, power: Any) -> Function:
         def function(x: Any, out: Any) -> None:

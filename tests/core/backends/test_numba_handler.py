@@ -84,14 +84,16 @@ def test_a_call_that_it_was_not_compiled_for_is_an_error(handler: Any, name: str
     assert result.tolist() == [-1, -1, -1]
 
 
-def test_an_exception_that_is_not_raised_again_is_still_an_error() -> None:
-    def once(out: Any) -> None:
-        out[0] += 1
-        if out[0] == 1:
+def test_an_exception_that_is_not_raised_again_is_still_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(x: Any, out: Any) -> None:
+        if x[0] == 1:
             raise ValueError("once")
 
-    call = Frame([], [np.zeros(1, np.float32)])
-    assert numba_handler.compile_handler("once", once, [], [("float32", 1)]).pointer(call.address) == 1
+    one, zero, out = np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros(1, np.float32)
+    call = Frame([one], [out])
+    monkeypatch.setattr(numba_handler, "arrays", lambda frame: ([zero], [out]))
+    handler = numba_handler.compile_handler("once", once, [("float32", 1)], [("float32", 1)])
+    assert handler.pointer(call.address) == 1
     (message,) = call.messages
     assert message.startswith("the Numba kernel of once raised an exception, and none when it was run again; ")
 

@@ -234,6 +234,7 @@ def test_nothing_is_printed_and_the_log_level_stays(capfd: pytest.CaptureFixture
 
 
 THREADS = """
+import sys
 import threading
 
 import jax
@@ -241,7 +242,13 @@ import numpy as np
 import warp as wp
 from spikax_core import XLACustomKernel
 
-def build(in_avals, out_avals, *, by):
+sys.setswitchinterval(1e-6)  # seconds: threads get in each other's way wherever they can
+
+@wp.kernel
+def ones(x: wp.array[float], out: wp.array[float]):
+    out[wp.tid()] = 1.0
+
+def build_rows(in_avals, out_avals, *, by):
     @wp.kernel
     def rows(spikes: wp.array[bool], w: wp.array2d[float], out: wp.array[float]):
         j = wp.tid()
@@ -250,21 +257,27 @@ def build(in_avals, out_avals, *, by):
                 out[j] += w[i, j] * float(wp.static(by))
     return rows, in_avals[1].shape[1]
 
-operator = XLACustomKernel("rows")
-operator.def_shape_rule(lambda spikes, w, *, by: jax.ShapeDtypeStruct(w.shape[1:], w.dtype))
-operator.def_warp_kernel(build)
+head = XLACustomKernel("head")
+head.def_shape_rule(lambda x, *, n: x)
+head.def_warp_kernel(lambda in_avals, out_avals, *, n: (ones, n))
+rows = XLACustomKernel("rows")
+rows.def_shape_rule(lambda spikes, w, *, by: jax.ShapeDtypeStruct(w.shape[1:], w.dtype))
+rows.def_warp_kernel(build_rows)
 together, right = threading.Barrier(8), []
 
 def work(seed):
-    rng = np.random.default_rng(seed)
+    rng, x = np.random.default_rng(seed), np.zeros(64, np.float32)
     together.wait()
+    for n in range(8 * seed, 8 * seed + 8):
+        np.testing.assert_array_equal(head(x, n=n), np.arange(64) < n)
+        right.append(n)
     for by in range(1, 4):
         pre, post = rng.integers(1, 9, 2)
-        program = jax.jit(lambda spikes, w: operator(spikes, w, by=by))
+        program = jax.jit(lambda spikes, w: rows(spikes, w, by=by))
         for _ in range(5):
             spikes, w = rng.random(pre) < 0.5, rng.integers(0, 9, (pre, post)).astype(np.float32)
             np.testing.assert_array_equal(program(spikes, w), by * (spikes.astype(np.float32) @ w))
-            right.append(seed)
+            right.append(by)
 
 threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
 [thread.start() for thread in threads]
@@ -279,4 +292,4 @@ def test_threads_may_compile_and_launch_at_once(tmp_path: Any) -> None:
     environment = {**os.environ, "WARP_CACHE_PATH": str(tmp_path / "cache")}  # empty, so that each kernel is compiled
     command = [sys.executable, str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=280)
-    assert done.stdout == "120\n", done.stderr
+    assert done.stdout == f"{8 * (8 + 3 * 5)}\n", done.stderr

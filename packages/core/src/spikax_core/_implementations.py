@@ -93,8 +93,8 @@ class Implementations:
 
         Args:
             build: ``build(in_avals, out_avals, **params)`` returns ``function(*ins, *outs)``. It gets a NumPy array for
-                each operand, read-only, and one for each result, not initialised; all are C-contiguous, and one of
-                rank 0 is indexed by ``()``. It writes every element of the results and returns nothing. A plain
+                each operand, read-only, and one for each result, all zeros; they are C-contiguous, and one of rank 0
+                is indexed by ``()``. It writes to the results and returns nothing. A plain
                 function is compiled with bounds checks; one that ``numba.njit`` made keeps its options. An exception
                 that it raises is an error of the program that called it.
             backend: The name it is chosen by.

@@ -159,7 +159,7 @@ def create_error(frame: CallFrame, message: str) -> int:
     return error
 
 
-def arrays(frame: CallFrame) -> list[np.ndarray[Any, Any]]:
+def arrays(frame: CallFrame) -> tuple[list[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
     """NumPy's views of a call's operands, which are read-only, and of its results."""
     names = {code: name for name, code in DATA_TYPES.items()}
 
@@ -172,4 +172,4 @@ def arrays(frame: CallFrame) -> list[np.ndarray[Any, Any]]:
     operands = [view(frame.args.args[i].contents) for i in range(frame.args.size)]
     for operand in operands:
         operand.flags.writeable = False
-    return operands + [view(frame.rets.rets[i].contents) for i in range(frame.rets.size)]
+    return operands, [view(frame.rets.rets[i].contents) for i in range(frame.rets.size)]

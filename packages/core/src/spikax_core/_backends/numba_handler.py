@@ -191,7 +191,10 @@ def _explain(operator: str, function: _Function) -> Callable[[int], int]:
         frame = CallFrame.from_address(report[0])
         what = "an exception, and none when it was run again"
         try:
-            function(*arrays(frame))
+            operands, results = arrays(frame)
+            for result in results:
+                result[...] = 0
+            function(*operands, *results)
         except Exception as error:  # noqa: BLE001 - whatever it is, XLA is told
             what = f"{type(error).__name__}: {error}"
         report[1] = create_error(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.np import arrayobj
 
 from .call_frame import Args, Buffer, CallFrame, offset
@@ -59,19 +60,22 @@ def invoke(_: Any, function: Any, argument: Any) -> Any:
 
 
 def unpacker(operands: Sequence[Any], results: Sequence[Any]) -> Any:
-    """What gives the arrays of a call frame of these types, as a tuple of views of XLA's buffers."""
+    """What gives the arrays of a call frame of these types, as a tuple of views of XLA's buffers.
+
+    Results become zeros: XLA's memory holds whatever was there, which a kernel that leaves a gap would return.
+    """
     sections = (
-        (offset(CallFrame, "args") + offset(Args, "args"), operands),
-        (offset(CallFrame, "rets") + offset(Args, "args"), results),
+        (offset(CallFrame, "args") + offset(Args, "args"), operands, False),
+        (offset(CallFrame, "rets") + offset(Args, "args"), results, True),
     )
 
     def unpack(_: Any, frame: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             views = []
-            for section, kinds in sections:
+            for section, kinds, zeroed in sections:
                 buffers = _word(builder, args[0], section)
                 for i, kind in enumerate(kinds):
-                    views.append(_view(context, builder, _word(builder, buffers, i * WORD_SIZE), kind))
+                    views.append(_view(context, builder, _word(builder, buffers, i * WORD_SIZE), kind, zeroed=zeroed))
             return context.make_tuple(builder, signature.return_type, views)
 
         return types.Tuple((*operands, *results))(WORD), generate
@@ -85,7 +89,7 @@ def _word(builder: Any, address: Any, distance: int) -> Any:
     return builder.load(builder.inttoptr(builder.add(address, word(distance)), word.as_pointer()))
 
 
-def _view(context: Any, builder: Any, buffer: Any, kind: Any) -> Any:
+def _view(context: Any, builder: Any, buffer: Any, kind: Any, *, zeroed: bool) -> Any:
     """The array, of Numba's type ``kind``, over the memory that an ``XLA_FFI_Buffer`` describes."""
     dims = _word(builder, buffer, offset(Buffer, "dims"))
     shape = [_word(builder, dims, i * WORD_SIZE) for i in range(kind.ndim)]
@@ -95,6 +99,9 @@ def _view(context: Any, builder: Any, buffer: Any, kind: Any) -> Any:
         strides.insert(0, builder.mul(strides[0], length))
     array = arrayobj.make_array(kind)(context, builder)
     data = builder.inttoptr(_word(builder, buffer, offset(Buffer, "data")), array.data.type)
+    if zeroed:
+        size = functools.reduce(builder.mul, shape, dims.type(itemsize))
+        cgutils.memset(builder, data, size, 0)
     arrayobj.populate_array(
         array, data=data, shape=shape, strides=strides[: kind.ndim], itemsize=itemsize, meminfo=None
     )
