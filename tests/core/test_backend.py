@@ -145,6 +145,20 @@ def test_a_kernel_entry_says_where_it_runs() -> None:
     assert [entry.runs_on(p) for p in ("gpu", "cuda", "rocm", "cpu")] == [True, True, True, False]
 
 
+def test_a_kernel_whose_build_refuses_does_not_serve_the_call() -> None:
+    operator = XLACustomKernel("adder")
+    operator.def_shape_rule(lambda x: x)
+
+    def build(in_avals: Any, out_avals: Any) -> Any:
+        raise BackendRefusedError("its results are too many")
+
+    operator.def_kernel("small", "cpu", build)
+    operator.def_kernel("large", "cpu", lambda i, o: lambda x: x + 7)
+    assert operator(jnp.zeros(())) == 7
+    with pytest.raises(BackendRefusedError, match="backend 'small' does not serve adder: its results are too many"):
+        operator(jnp.zeros(()), backend="small")
+
+
 # Part of the trace key.
 
 

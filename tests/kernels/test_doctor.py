@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from spikax_core._ffi import running_api_version
+from spikax_core import running_api_version
 
 
 def test_the_doctor_knows_the_library_and_its_operators() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spikax_core import running_api_version
 from spikax_kernels import NativeLibraryError, _library
 
 # An import beside a jaxlib whose FFI API is older than the library's, and then JAX on its own.
@@ -54,12 +55,12 @@ def test_a_jaxlib_that_cannot_run_it_is_refused_and_goes_on_working(tmp_path: Pa
 
 
 def test_a_newer_jaxlib_is_accepted(tmp_path: Path) -> None:
-    major, minor = _library.running_api_version()
+    major, minor = running_api_version()
     assert python(TOO_OLD, str(headers(tmp_path, major, minor + 100))) == "10\n"
 
 
 def test_the_version_of_the_running_jaxlib_is_that_of_its_headers() -> None:
-    major, minor = _library.running_api_version()
+    major, minor = running_api_version()
     assert (major, minor) >= (0, 2)  # jaxlib 0.9.0, the oldest that is supported
 
 

@@ -150,7 +150,7 @@ def test_an_operand_that_numba_has_no_type_for_is_refused(dtype: str) -> None:
 def test_a_result_that_numba_has_no_type_for_is_refused() -> None:
     operator = numba_operator("halved", lambda *_: scatter, lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16))
     with pytest.raises(BackendRefusedError, match=r"halved: among its results, got \(bf16\[3\]\)"):
-        operator(jnp.ones(3))
+        operator(jnp.ones(3), backend="numba")
 
 
 # What is compiled, and when.
@@ -436,9 +436,10 @@ for function in (copied, calls):
     operator.def_shape_rule(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
     operator.def_numba_kernel(lambda *_: function)
     try:
-        operator(jax.numpy.ones(3))
+        operator(jax.numpy.ones(3), backend="numba")
     except BackendRefusedError as error:
         print(error)
 """
     lines = run(program, NUMBA_THREADING_LAYER="workqueue").splitlines()
-    assert [line[:57] for line in lines] == ["got parallel=True on Numba's threading layer 'workqueue',"] * 2
+    message = "backend 'numba' does not serve copied: got parallel=True on Numba's threading layer 'workqueue',"
+    assert [line[: len(message)] for line in lines] == [message] * 2

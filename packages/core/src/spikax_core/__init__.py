@@ -22,6 +22,7 @@ try:
     from ._errors import SpikaxError as SpikaxError
     from ._errors import UnknownBackendError as UnknownBackendError
     from ._export import disabled_checks as disabled_checks
+    from ._ffi import running_api_version as running_api_version
     from ._jvp import defjvp as defjvp
     from ._kernel import XLACustomKernel as XLACustomKernel
     from ._registry import KernelEntry as KernelEntry

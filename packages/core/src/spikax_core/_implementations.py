@@ -45,7 +45,8 @@ class Implementations:
             backend: The name it is chosen by (``backend=``, :func:`use_backend`). A second kernel of the same backend
                 and platform replaces the first.
             platform: ``"cpu"``, ``"gpu"`` (CUDA and ROCm), ``"cuda"``, ``"rocm"`` or ``"tpu"``.
-            build: ``build(in_avals, out_avals, **params)`` returns a JAX-traceable callable ``(*ins) -> outs``.
+            build: ``build(in_avals, out_avals, **params)`` returns a JAX-traceable callable ``(*ins) -> outs``. It may
+                raise :class:`BackendRefusedError`, and then the kernel does not serve the call.
             supports: ``supports(in_avals, **params)``: ``True``, ``False``, or a string that says why not.
             exportable: Whether it survives ``jax.export`` into another process; where it does not, another one is
                 exported.

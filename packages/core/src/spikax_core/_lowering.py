@@ -31,12 +31,17 @@ def lowered(
     call: Call = params[PARAM]
     if partition is not None and target.divided and not target.exporting and not call.local:
         return divided(partition, in_avals, params)
-    entry = kernels.choose(platform, call, in_avals, user_params(params), exporting=target.exporting)
-    seen = rule_params(params) if entry is kernels.reference else user_params(params)
+
+    def build(entry: KernelEntry) -> Callable[..., Any]:
+        seen = rule_params(params) if entry is kernels.reference else user_params(params)
+        return entry.build(in_avals, out_avals, **seen)
 
     def checked(*ins: Array) -> list[Array]:
         with inherit_backend(params):
-            outs = jax.tree.leaves(entry.build(in_avals, out_avals, **seen)(*ins))
+            entry, run = kernels.choose(
+                platform, call, in_avals, user_params(params), build=build, exporting=target.exporting
+            )
+            outs = jax.tree.leaves(run(*ins))
         return _checked_outputs(kernels.operator, entry, call, outs)
 
     return checked

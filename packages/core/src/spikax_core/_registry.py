@@ -145,11 +145,12 @@ class Registry:
         in_avals: Sequence[ShapedArray],
         params: Mapping[str, Any],
         *,
+        build: Callable[[KernelEntry], Callable[..., Any]],
         exporting: bool = False,
-    ) -> KernelEntry:
-        """The kernel for one call: of the backend asked for, else the default one, else the first that supports it.
+    ) -> tuple[KernelEntry, Callable[..., Any]]:
+        """The kernel for one call: of the backend asked for, else the default one, else the first that serves it.
 
-        The reference comes last.
+        The reference comes last. One whose ``build`` raises :class:`BackendRefusedError` does not serve it either.
 
         Raises:
             UnknownBackendError: The call asked for a backend that the operator does not have.
@@ -167,8 +168,11 @@ class Registry:
             if entry.backend != asked:
                 complain()
             reason = entry.refusal(in_avals, params, exporting=exporting)
-            if reason is None:
-                return entry
+            try:
+                if reason is None:
+                    return entry, build(entry)
+            except BackendRefusedError as refusal:
+                reason = str(refusal)
             refusals[entry.backend] = reason
             if exporting and not entry.exportable and entry.backend != asked:
                 message = f"{self.operator}: backend {entry.backend!r} is left out: {reason}"

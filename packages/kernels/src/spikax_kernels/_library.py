@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import pathlib
-import re
 from typing import Any
 
 import jax
 from jaxlib.version import __version__ as jaxlib_version
 
+from spikax_core import running_api_version
+
 from ._errors import NativeLibraryError
 
 HANDLERS = ("spikax_scatter_cpu", "spikax_gather_cpu", "spikax_sddmm_cpu")
 """The CPU handlers; each is registered with XLA under its own name, which is stable across versions."""
-
-_API = re.compile(rb"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)")
 
 
 def register() -> None:
@@ -56,13 +55,6 @@ def report() -> dict[str, str]:
 def _built_api_version(library: ctypes.CDLL) -> tuple[int, int]:
     major, minor = (int(_symbol(library, f"spikax_kernels_ffi_api_{part}")()) for part in ("major", "minor"))
     return major, minor
-
-
-def running_api_version() -> tuple[int, int]:
-    """The (major, minor) version of the FFI API that the installed jaxlib speaks, as its own headers say."""
-    header = pathlib.Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
-    found = {name: int(number) for name, number in _API.findall(header.read_bytes())}
-    return found[b"MAJOR"], found[b"MINOR"]
 
 
 def _load() -> ctypes.CDLL:

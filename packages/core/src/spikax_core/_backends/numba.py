@@ -51,7 +51,7 @@ def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Bu
     def kernel(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
         reason = _unknown(out_avals)
         if reason is not None:  # `numba_supports` is not shown the results
-            raise BackendRefusedError(f"the Numba kernel of {operator}: among its results, {reason}")
+            raise BackendRefusedError(f"among its results, {reason}")
         with _lock:
             name = target(_strong(in_avals), _strong(out_avals), **params)
         results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
