@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import importlib.resources
+import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +27,10 @@ assert not [path for path in wheel.files or () if path.suffix in {".cc", ".h"}]
 weights = spikax_kernels.CSR(jnp.array([0.5, 1.0, 2.0]), jnp.array([0, 1, 1]), jnp.array([0, 2, 2, 3]), shape=(3, 2))
 assert (jnp.array([True, True, True]) @ weights).tolist() == [0.5, 3.0]
 assert (jnp.array([False, True, False]) @ weights).tolist() == [0.0, 0.0]
+
+doctor = subprocess.run([sys.executable, "-m", "spikax_core", "doctor", "--json"], check=True, capture_output=True)
+report = json.loads(doctor.stdout)
+assert report["ok"]
 
 total = spikax_transform.State(jnp.zeros(()))
 
