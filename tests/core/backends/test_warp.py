@@ -163,6 +163,13 @@ def test_a_launch_over_nothing_gives_zeros() -> None:
     same(event_rows()(SPIKES, W[:, :0], backend="warp"), jnp.zeros(0))
 
 
+def test_a_launch_without_one_of_its_arrays_is_refused() -> None:
+    operator = event_rows(lambda in_avals, _: (rows_kernel, (1, 2)))
+    same(operator(SPIKES[:0], W[:0]), jnp.zeros(2))
+    with pytest.raises(BackendRefusedError, match=r"launched over \(1, 2\), but an array is bool\[0\]"):
+        operator(SPIKES[:0], W[:0], backend="warp")
+
+
 # What does not fit.
 
 
@@ -201,11 +208,12 @@ def test_dtypes_that_warp_does_not_have_are_refused() -> None:
     same(operator(SPIKES, W.astype(np.complex64)), jnp.asarray(SPIKES.astype(np.complex64) @ W))
     with pytest.raises(BackendRefusedError, match=r"Warp has no arrays such as c64\[4,2\]"):
         operator(SPIKES, W.astype(np.complex64), backend="warp")
-    widened = XLACustomKernel("widened")
+    widened = XLACustomKernel("widened", reference=lambda x: jax.lax.complex(x, jnp.ones_like(x)))
     widened.def_shape_rule(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.complex64))
     widened.def_warp_kernel(lambda *_: (affine_kernel, 1))
-    with pytest.raises(BackendRefusedError, match=r"widened: among its results, Warp has no arrays such as c64"):
-        widened(W)
+    same(widened(W), jnp.asarray(W + 1j, jnp.complex64))
+    with pytest.raises(BackendRefusedError, match=r"Warp has no arrays such as c64"):
+        widened(W, backend="warp")
 
 
 def test_a_platform_without_warp_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,8 +22,9 @@ REFERENCE = "reference"
 # is asked for belongs to a thread and the defaults to all; and the names that `use_backend` may be given, each with the
 # extra without which none of its kernels runs.
 _requested = jax.make_user_context(None)
-_defaults = jax.make_user_context(frozenset())
+_defaults = jax.make_user_context(0)
 _defaults_lock = threading.Lock()
+_changes = itertools.count(1)
 _known: dict[str, str | None] = {REFERENCE: None}
 
 
@@ -98,8 +100,13 @@ def inherit_backend(params: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def note_default(operator: object, platform: str, backend: str | None) -> None:
-    """Make an operator's default backend, or that it has none, a part of what JAX compiles for, in all threads."""
+@contextlib.contextmanager
+def changing_defaults() -> Iterator[None]:
+    """One change of default backends at a time, after which JAX traces everything anew, in all threads.
+
+    What it then compiles for is a number that never comes back, not the defaults themselves: a trace that saw them
+    change has been kept for the number before, and would be found again when they are changed back.
+    """
     with _defaults_lock:
-        kept = {entry for entry in _defaults.value if entry[:2] != (operator, platform)}
-        set_context(_defaults, frozenset(kept if backend is None else {*kept, (operator, platform, backend)}))
+        yield
+        set_context(_defaults, next(_changes))

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import jax
 from jax.core import ShapedArray
 
-from ._backends.numba import numba_kernel, numba_supports
-from ._backends.pallas import Options, pallas_kernel, pallas_supports
-from ._backends.warp import warp_kernel, warp_supports
+from ._backends.numba import numba_kernel
+from ._backends.pallas import Options, pallas_kernel
+from ._backends.warp import warp_kernel
 from ._call import Defaults
-from ._context import REFERENCE
+from ._context import REFERENCE, changing_defaults
 from ._registry import ANY, Build, KernelEntry, Registry, Supports
 
 Avals: TypeAlias = Sequence[ShapedArray]
@@ -99,7 +99,7 @@ class Implementations:
                 function is compiled with bounds checks; one that ``numba.njit`` made keeps its options. An exception
                 that it raises is an error of the program that called it.
             backend: The name it is chosen by.
-            supports: As for :meth:`def_kernel`; dtypes that Numba does not have are refused before.
+            supports: As for :meth:`def_kernel`; dtypes that Numba does not have are refused, too.
 
         Example:
             >>> import jax, jax.numpy as jnp
@@ -117,8 +117,7 @@ class Implementations:
             >>> running(jnp.arange(4.0))
             Array([0., 1., 3., 6.], dtype=float32)
         """
-        kernel, supports = numba_kernel(self.name, build), _both(numba_supports, supports)
-        self.def_kernel(backend, "cpu", kernel, supports=supports, requires="numba")
+        self.def_kernel(backend, "cpu", numba_kernel(self.name, build), supports=supports, requires="numba")
 
     def def_warp_kernel(
         self,
@@ -140,13 +139,13 @@ class Implementations:
                 with: an integer, or a tuple of up to four.
             platform: ``"cpu"`` or ``"cuda"``.
             backend: The name it is chosen by.
-            supports: As for :meth:`def_kernel`; dtypes that Warp does not have are refused before.
+            supports: As for :meth:`def_kernel`; dtypes that Warp does not have are refused, too.
 
         Raises:
             ParameterError: The platform is unknown; or the Warp kernel does not fit the operator (raised when a call is
                 compiled).
         """
-        kernel, supports = warp_kernel(self.name, build, platform), _both(warp_supports, supports)
+        kernel = warp_kernel(self.name, build, platform)
         self.def_kernel(backend, platform, kernel, supports=supports, requires="warp")
 
     def def_pallas_kernel(
@@ -166,7 +165,7 @@ class Implementations:
             options: Keyword arguments of ``pallas_call``, such as ``grid`` and ``in_specs``, or a function ``(in_avals,
                 out_avals, **params)`` that returns them. ``out_specs`` is one spec for one result, else a sequence.
             backend: The name it is chosen by.
-            supports: As for :meth:`def_kernel`; empty and complex inputs are refused before, as Pallas takes none.
+            supports: As for :meth:`def_kernel`; empty and complex arrays are refused, too, as Pallas has none.
 
         Raises:
             ParameterError: The platform is unknown; or ``options`` are no mapping, or have ``out_shape``, which follows
@@ -183,8 +182,7 @@ class Implementations:
             >>> scale(jnp.arange(3.0), by=2.0)
             Array([0., 2., 4.], dtype=float32)
         """
-        kernel, supports = pallas_kernel(body, platform, options), _both(pallas_supports, supports)
-        self.def_kernel(backend, platform, kernel, supports=supports)
+        self.def_kernel(backend, platform, pallas_kernel(body, platform, options), supports=supports)
 
     def def_reference(self, function: Callable[..., Any]) -> None:
         """Make ``function(*ins, **params)`` the specification: the fallback on every platform, and the tests' oracle.
@@ -235,17 +233,6 @@ class Implementations:
             >>> double.defaults
             mappingproxy({'cpu': 'reference'})
         """
-        self._kernels.set_default(platform, backend)
-        self._defaults = tuple(sorted(self._kernels.defaults.items()))
-
-
-def _both(first: Supports, second: Supports | None) -> Supports:
-    """A predicate that refuses what either of two refuses."""
-    if second is None:
-        return first
-
-    def supports(in_avals: Avals, **params: Any) -> bool | str:
-        answer = first(in_avals, **params)
-        return second(in_avals, **params) if answer is True else answer
-
-    return supports
+        with changing_defaults():
+            self._kernels.set_default(platform, backend)
+            self._defaults = tuple(sorted(self._kernels.defaults.items()))

@@ -255,7 +255,7 @@ class XLACustomKernel(Implementations):
             >>> print(jax.make_jaxpr(jax.vmap(rows, (0, None)))(jnp.ones((5, 3)), jnp.ones((3, 2))))
             { lambda ; a:f32[5,3] b:f32[3,2]. let c:f32[5,2] = rows[spikax_call=(f32[5,2])] a b in (c,) }
         """
-        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        positions = tuple(argnums) if isinstance(argnums, Iterable) else (argnums,)
         if not positions or any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in positions):
             raise ParameterError(f"def_fold of {self.name}: got argnums {argnums!r}; expected positions of arguments")
         if not callable(to):

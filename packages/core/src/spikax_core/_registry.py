@@ -12,7 +12,7 @@ from jax.core import ShapedArray
 
 from ._call import Backend, Call
 from ._compat import PLATFORMS
-from ._context import REFERENCE, check_known, make_known, note_default
+from ._context import REFERENCE, check_known, make_known
 from ._describe import describe_all
 from ._errors import BackendFallbackWarning, BackendRefusedError, NoBackendError, ParameterError, UnknownBackendError
 from ._extras import EXTRAS, missing
@@ -125,7 +125,6 @@ class Registry:
         else:
             check_known(backend)
             self.defaults[platform] = backend
-        note_default(self, platform, backend)
 
     def available(self, platform: str) -> tuple[str, ...]:
         """The backends whose kernels can run on ``platform``, in the order in which they were registered."""
@@ -158,7 +157,8 @@ class Registry:
             NoBackendError: Nothing serves it and there is no reference.
         """
         asked = None if call.backend is None else call.backend.name
-        default = next((name for declared, name in call.defaults if serves(declared, platform)), None)
+        defaults = dict(call.defaults)
+        default = defaults.get(platform) or next((defaults[d] for d in defaults if serves(d, platform)), None)
         here = [entry for entry in self._all if entry.runs_on(platform)]
         # Stable: within each rank they stay in the order in which they were registered.
         here.sort(key=lambda entry: (entry.backend != asked, entry.backend != default))

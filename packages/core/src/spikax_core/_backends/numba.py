@@ -24,14 +24,6 @@ _lock = threading.RLock()
 _numbers = itertools.count()
 
 
-def numba_supports(in_avals: Sequence[ShapedArray], **_: Any) -> bool | str:
-    """Whether Numba has a type for each operand, and the running jaxlib calls handlers in the way that is known."""
-    major, minor = running_api_version()
-    if major != API_MAJOR:
-        return f"jaxlib speaks XLA FFI API {major}.{minor}; expected {API_MAJOR}.x, upgrade spikax-core"
-    return _unknown(in_avals) or True
-
-
 def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Build:
     """The kernel of an operator for which ``build`` makes functions, see :meth:`XLACustomKernel.def_numba_kernel`."""
 
@@ -49,9 +41,7 @@ def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Bu
         return name
 
     def kernel(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
-        reason = _unknown(out_avals)
-        if reason is not None:  # `numba_supports` is not shown the results
-            raise BackendRefusedError(f"among its results, {reason}")
+        _check_served([*in_avals, *out_avals])
         with _lock:
             name = target(_strong(in_avals), _strong(out_avals), **params)
         results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
@@ -72,10 +62,16 @@ def _register(operator: str, function: Any, ins: Any, outs: Any) -> tuple[str, A
     return name, handler
 
 
-def _unknown(avals: Iterable[ShapedArray]) -> str | None:
-    """Which types Numba does not know, if any."""
+def _check_served(avals: Sequence[ShapedArray]) -> None:
+    """Raise unless Numba has a type for each array, and the running jaxlib calls handlers in the way that is known."""
+    major, minor = running_api_version()
+    if major != API_MAJOR:
+        raise BackendRefusedError(
+            f"jaxlib speaks XLA FFI API {major}.{minor}; expected {API_MAJOR}.x, upgrade spikax-core"
+        )
     unknown = [aval for aval in avals if aval.dtype.name not in DATA_TYPES]
-    return f"got {describe_all(unknown)}; expected what Numba has: {', '.join(DATA_TYPES)}" if unknown else None
+    if unknown:
+        raise BackendRefusedError(f"got {describe_all(unknown)}; expected what Numba has: {', '.join(DATA_TYPES)}")
 
 
 def _array_types(avals: Iterable[ShapedArray]) -> tuple[tuple[str, int], ...]:

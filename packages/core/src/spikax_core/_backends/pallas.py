@@ -21,11 +21,14 @@ def pallas_kernel(body: Callable[..., None], platform: str, options: Options) ->
     """The kernel of an operator with this Pallas body, see :meth:`XLACustomKernel.def_pallas_kernel`."""
 
     def build(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
-        reason = _complex(out_avals)
-        if reason is not None:  # `pallas_supports` is not shown the results
-            raise BackendRefusedError(f"the Pallas kernel: among its results, {reason}")
+        reason = _complex([*in_avals, *out_avals])
+        if reason is not None:
+            raise BackendRefusedError(reason)
         if not any(aval.size for aval in out_avals):
             return lambda *_: [jnp.zeros(aval.shape, aval.dtype) for aval in out_avals]
+        empty = [aval for aval in in_avals if not aval.size]
+        if empty:  # of a grid of no programs, none would write the result
+            raise BackendRefusedError(f"Pallas cuts no blocks from an empty array, such as {describe(empty[0])}")
         from jax.experimental import pallas
 
         chosen = _checked(options(in_avals, out_avals, **params) if callable(options) else options)
@@ -37,14 +40,6 @@ def pallas_kernel(body: Callable[..., None], platform: str, options: Options) ->
         return call
 
     return build
-
-
-def pallas_supports(in_avals: Sequence[ShapedArray], **_: Any) -> bool | str:
-    """Whether Pallas takes such inputs."""
-    empty = [aval for aval in in_avals if not aval.size]
-    if empty:  # nothing would run, so nothing would write the result
-        return f"Pallas cuts no blocks from an empty array, such as {describe(empty[0])}"
-    return _complex(in_avals) or True
 
 
 def _complex(avals: Sequence[ShapedArray]) -> str | None:

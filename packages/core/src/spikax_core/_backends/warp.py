@@ -30,30 +30,24 @@ def warp_kernel(operator: str, build: Callable[..., Any], platform: str) -> Buil
     ) -> Callable[..., list[Any]]:
         import warp
 
-        reason = _unknown(out_avals)
-        if reason is not None:  # `warp_supports` is not shown the results
-            raise BackendRefusedError(f"the Warp kernel of {operator}: among its results, {reason}")
+        unknown = [aval for aval in (*in_avals, *out_avals) if _dtype(aval, warp) is None]
+        if unknown:
+            raise BackendRefusedError(f"Warp has no arrays such as {describe(unknown[0])}")
         with _compiling(warp):
             kernel, dims = _pair(operator, build(in_avals, out_avals, **params))
             where = f"the Warp kernel {kernel.key!r} of {operator}"
-            own = _copy(kernel, _annotations(where, kernel, in_avals, out_avals, params))
+            annotations = _annotations(where, kernel, in_avals, out_avals, params)
+            if 0 in (dims if isinstance(dims, (tuple, list)) else [dims]):
+                return lambda *_: _zeros(out_avals)
+            empty = [aval for aval in (*in_avals, *out_avals) if not aval.size]
+            if empty:  # in JAX 0.9 its address is null, of which the bridge cannot make an array
+                raise BackendRefusedError(f"Warp is launched over {dims}, but an array is {describe(empty[0])}")
+            own = _copy(kernel, annotations)
             for device in ["cpu"] if platform == "cpu" else warp.get_cuda_devices():
                 warp.load_module(own.module, device)
         return functools.partial(_launch, where, own, dims, out_avals, params)
 
     return build_call
-
-
-def warp_supports(in_avals: Sequence[ShapedArray], **_: Any) -> bool | str:
-    """Whether Warp has arrays of these dtypes."""
-    return _unknown(in_avals) or True
-
-
-def _unknown(avals: Sequence[ShapedArray]) -> str | None:
-    """Which dtype Warp does not have, if any."""
-    import warp
-
-    return next((f"Warp has no arrays such as {describe(aval)}" for aval in avals if _dtype(aval, warp) is None), None)
 
 
 def _dtype(aval: ShapedArray, warp: Any) -> Any:
@@ -143,10 +137,7 @@ def _launch(
     arrays = [name for name in names if name not in params]
     results = arrays[len(ins) :]
     # What a launch does not write would be whatever the memory held: so a result is also an input, of zeros.
-    zeros = [jnp.zeros(aval.shape, aval.dtype) for aval in out_avals]
-    if 0 in (dims if isinstance(dims, (tuple, list)) else [dims]):
-        return zeros
-    given = {name: jnp.atleast_1d(x) for name, x in zip(arrays, (*ins, *zeros), strict=True)}
+    given = {name: jnp.atleast_1d(x) for name, x in zip(arrays, (*ins, *_zeros(out_avals)), strict=True)}
     with _compiling(warp):
         try:
             run = warp.jax_kernel(
@@ -160,3 +151,7 @@ def _launch(
         except (TypeError, ValueError) as error:
             raise ParameterError(f"{where}: {error}") from error
     return [out.reshape(aval.shape) for out, aval in zip(outs, out_avals, strict=True)]
+
+
+def _zeros(avals: Sequence[ShapedArray]) -> list[Any]:
+    return [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
