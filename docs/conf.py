@@ -10,12 +10,12 @@ author = "The spikax authors"
 copyright = "The spikax authors, Apache-2.0"
 
 extensions = [
-  "gallery",
-  "myst_parser",
-  "sphinx.ext.autodoc",
-  "sphinx.ext.autosummary",
-  "sphinx.ext.napoleon",
-  "sphinx.ext.viewcode",
+    "gallery",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
