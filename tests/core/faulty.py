@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax_core import XLACustomKernel
+from spikax_core import XLACustomKernel, general_batching_rule
 from spikax_core._compat import bind, is_zero, varying_axes
 from spikax_core.testing import Property
 from tests.core.operators import kernel, product
@@ -45,6 +45,40 @@ def wrong_batch() -> XLACustomKernel:
         return operator(x, jnp.broadcast_to(y[:1], y.shape)), 0
 
     operator.def_batching_rule(batch)
+    return operator
+
+
+def wrong_batch_of(subset: tuple[int, ...]) -> XLACustomKernel:
+    """Its batch is wrong where exactly these operands are batched."""
+    operator = _product()
+
+    def batch(size: int, args: Any, axes: Any) -> tuple[Any, Any]:
+        wrong = tuple(i for i, axis in enumerate(axes) if axis is not None) == subset
+        outs, out_axes = general_batching_rule(operator, args, axes)
+        return (outs + 1 if wrong else outs), out_axes
+
+    operator.def_batching_rule(batch)
+    return operator
+
+
+def no_batch_of_nothing() -> XLACustomKernel:
+    """Makes its batch of the results of each lane, of which there may be none."""
+    operator = _product()
+
+    def batch(size: int, args: Any, axes: Any) -> tuple[Any, int]:
+        lanes = [
+            [x if ax is None else jnp.take(x, i, ax) for x, ax in zip(args, axes, strict=True)] for i in range(size)
+        ]
+        return jnp.stack([operator(*lane) for lane in lanes]), 0
+
+    operator.def_batching_rule(batch)
+    return operator
+
+
+def wrong_for_rows() -> XLACustomKernel:
+    """Wrong where there is more than one row."""
+    operator = _product()
+    operator.def_kernel("rows", "cpu", lambda _, __: lambda x, y: x * y[:1])
     return operator
 
 
@@ -323,6 +357,7 @@ FAULTS: dict[str, tuple[Callable[[], XLACustomKernel], tuple[Any, ...], Property
         "operands gathered, 'i' cut on an AxisType.Auto mesh: got 1; expected 0",
     ),
     "nothing in fails": (fails_on_nothing, (X, Y), "empty", "ValueError: a grid of no blocks"),
+    "a batch of nothing fails": (no_batch_of_nothing, (X, Y), "empty", "a batch of size zero: got ValueError"),
     "dropped tangent": (drops_a_tangent, (X, Y), "symbolic zeros", "jvp by argument 0 alone"),
     "eager differs": (eager_differs, (X,), "jit", "jit == eager"),
     "keeps a trace": (keeps_a_trace, (X,), "shared operands", "UnexpectedTracerError"),

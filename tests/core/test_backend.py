@@ -140,6 +140,14 @@ def test_an_unknown_platform_or_the_name_of_the_reference_is_an_error(backend: s
         adder().def_kernel(backend, platform, lambda i, o: lambda x: x)
 
 
+def test_kernels_are_listed_in_the_order_of_registration_without_the_reference() -> None:
+    operator = adder("listed", "plus2", "plus1", exportable=True)
+    assert [(entry.backend, entry.platform, entry.exportable) for entry in operator.kernels] == [
+        ("plus2", "cpu", True),
+        ("plus1", "cpu", True),
+    ]
+
+
 def test_a_kernel_entry_says_where_it_runs() -> None:
     entry = KernelEntry("own", "gpu", lambda i, o: lambda x: x)
     assert [entry.runs_on(p) for p in ("gpu", "cuda", "rocm", "cpu")] == [True, True, True, False]
@@ -188,8 +196,33 @@ def test_a_function_is_traced_once_per_backend() -> None:
     assert len(traces) == 2
 
 
+def test_a_new_operator_lets_nothing_be_traced_again() -> None:
+    operator, traces = adder(), []
+
+    @jax.jit
+    def jitted(x: jax.Array) -> Any:
+        traces.append(x)
+        return operator(x)
+
+    jitted(X)
+    other = adder("other", "plus3")
+    other(X)
+    with use_backend("plus2"):
+        jitted(X)
+        adder("third", "plus2")(X)
+        jitted(X)
+    jitted(X)
+    assert len(traces) == 2
+
+
+@functools.cache
+def carried(f: Function) -> Function:
+    """The same body of a loop for the same function, so that what JAX keeps of one loop could serve the next."""
+    return lambda c, _: (c, f(c))
+
+
 LOOPS: dict[str, Callable[[Function], jax.Array]] = {
-    "scan": lambda f: jax.lax.scan(lambda c, _: (c, f(c)), X, None, length=1)[1][0],
+    "scan": lambda f: jax.lax.scan(carried(f), X, None, length=1)[1][0],
     "vmap": lambda f: jax.vmap(f)(X),
     "fori_loop": lambda f: jax.lax.fori_loop(0, 1, lambda i, c: f(c), X),
     "cond": lambda f: jax.lax.cond(X[0] == 0, f, lambda x: x, X),
@@ -214,7 +247,7 @@ def test_each_thread_gets_its_own_backend_from_one_compiled_function() -> None:
 
     def work(backend: str) -> None:
         with use_backend(backend):
-            together.wait()
+            together.wait(timeout=60)
             seen[backend] = {ran(lambda: jitted(X)) for _ in range(20)}
 
     threads = [threading.Thread(target=work, args=(backend,)) for backend in PLUS]
@@ -234,7 +267,24 @@ def test_a_new_thread_starts_without_a_backend() -> None:
     assert seen == [1]
 
 
-# Kept by JVP, transpose and batching.
+# Read when it is bound, resolved when it is lowered; kept by JVP, transpose and batching in between.
+
+
+def test_the_requested_backend_is_read_when_the_operator_is_bound() -> None:
+    operator = adder()
+    before = jax.jit(operator).trace(X)
+    with use_backend("plus2"):
+        assert ran(lambda: before.lower().compile()(X)) == 1
+        inside = jax.jit(operator).trace(X)
+    assert ran(lambda: inside.lower().compile()(X)) == 2
+
+
+def test_the_requested_backend_travels_as_a_static_parameter() -> None:
+    operator = adder()
+    with use_backend("plus2"):
+        assert "adder[spikax_call=(f32[3]) on plus2]" in str(jax.make_jaxpr(operator)(X))
+        assert "adder[spikax_call=(f32[3]) on plus1]" in str(jax.make_jaxpr(lambda x: operator(x, backend="plus1"))(X))
+    assert "adder[spikax_call=(f32[3])]" in str(jax.make_jaxpr(operator)(X))
 
 
 def differentiable() -> tuple[XLACustomKernel, list[str | None]]:
@@ -283,6 +333,26 @@ def test_rules_hand_the_requested_backend_down_even_through_a_warm_jit(transform
         with use_backend(name):
             same(KEEPERS[transform](operator), 2 * X)
         assert set(seen) == {name}
+
+
+@pytest.mark.parametrize("transform", KEEPERS)
+def test_an_operator_that_is_bound_again_by_a_transformation_keeps_its_backend(transform: str) -> None:
+    ran: set[str] = set()
+    operator = XLACustomKernel("twice", reference=lambda x: 2 * x)
+    operator.def_shape_rule(lambda x: x)
+    operator.def_linear({0: lambda ct, x: operator(ct)})
+
+    def build(name: str) -> Function:
+        def built(*_: Any) -> Function:
+            ran.add(name)
+            return lambda x: 2 * x
+
+        return built
+
+    for name in ("plus1", "plus2"):
+        operator.def_kernel(name, "cpu", build(name))
+    same(KEEPERS[transform](functools.partial(operator, backend="plus2")), 2 * X)
+    assert ran == {"plus2"}
 
 
 def test_one_rules_jitted_helper_is_compiled_for_each_backend() -> None:
@@ -432,3 +502,12 @@ def test_the_platform_that_is_lowered_for_decides_not_the_one_that_runs() -> Non
         assert text in jax.jit(operator).trace(X).lower(lowering_platforms=(platform,)).as_text()
     with use_backend("plus2"):
         assert "stablehlo.subtract" in jax.jit(operator).trace(X).lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_one_program_for_two_platforms_has_the_kernel_of_each() -> None:
+    operator = adder("cross", "plus1")
+    operator.def_kernel("plus1", "cuda", lambda i, o: lambda x: x * 3)
+    traced = jax.jit(lambda x: operator(x, backend="plus1")).trace(X)
+    text = traced.lower(lowering_platforms=("cpu", "cuda")).as_text()
+    assert "stablehlo.add" in text
+    assert "stablehlo.multiply" in text

@@ -1,7 +1,7 @@
 """``vmap``: by the general rule, by a rule of one's own, nested, and never with copies of what is not batched."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hypothesis
@@ -74,6 +74,25 @@ def test_chunks_of_any_size_give_the_same(chunk: int | None, size: int) -> None:
     same(out, X[:size] * Y)
 
 
+ANYTHING: dict[str, Callable[[], Any]] = {
+    "primitive": batched_primitive,
+    "operator": lambda: kernel("product", product),
+    "callable": lambda: product,
+}
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_lanes_run_one_after_the_other_or_in_chunks_on_request(name: str, chunk: int | None) -> None:
+    def batch(x: jax.Array, y: jax.Array) -> Any:
+        return general_batching_rule(ANYTHING[name](), (x, y), (0, None), chunk=chunk)[0]
+
+    loops = [e for e in equations(jax.make_jaxpr(batch)(X, Y).jaxpr) if e.primitive.name == "scan"]
+    assert [(loop.params["length"], loop.params["unroll"]) for loop in loops] == [(4, chunk or 1)]
+    (body,) = loops[0].params["jaxpr"].eqns
+    assert [v.aval.shape for v in body.invars] == [(3,), (3,)]
+
+
 @pytest.mark.parametrize("chunk", [0, -1, 1.5, True])
 def test_a_chunk_that_is_no_positive_integer_is_an_error(chunk: Any) -> None:
     with pytest.raises(ParameterError, match=f"chunk: got {chunk!r}; expected a positive integer or None"):
@@ -89,7 +108,7 @@ def test_an_operator_can_ask_for_chunks() -> None:
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_batch_of_size_zero_works(jit: bool) -> None:
-    for make, oracle in (DIFFERENTIABLE[name] for name in DIFFERENTIABLE if name.startswith("operator")):
+    for make, oracle in DIFFERENTIABLE.values():
         batch = jax.vmap(make(), (0, None))
         same((jax.jit(batch) if jit else batch)(X[:0], Y), jax.vmap(oracle, (0, None))(X[:0], Y))
 
@@ -176,6 +195,23 @@ def test_spmd_axis_name_works() -> None:
         same(mapped(sharded, Y), X * Y)
 
 
+def test_spmd_axis_name_divides_the_batch_of_what_is_mapped_over_other_devices() -> None:
+    auto = (jax.sharding.AxisType.Auto,) * 2
+    mesh = jax.make_mesh((2, 2), ("batch", "rows"), axis_types=auto)
+    operator, w = matvec(), jnp.arange(12.0).reshape(4, 3) / 10
+    rows = jax.shard_map(operator, mesh=mesh, in_specs=(jax.P("rows"), jax.P()), out_specs=jax.P("rows"))
+
+    def loss(f: Function, **options: Any) -> Function:
+        mapped: Function = jax.vmap(f, (None, 0), **options)
+        return lambda w, xs: (jnp.sin(mapped(w, xs)).sum(), mapped(w, xs))
+
+    with jax.set_mesh(mesh):
+        spread = jax.jit(jax.grad(loss(rows, spmd_axis_name="batch"), (0, 1), has_aux=True))
+        gradients, out = spread(w, jax.device_put(X, jax.NamedSharding(mesh, jax.P("batch"))))
+    same((gradients, out), jax.grad(loss(jnp.matmul), (0, 1), has_aux=True)(w, X), rtol=1e-5)
+    assert out.sharding.spec == jax.P("batch", "rows")
+
+
 def test_vmap_with_an_axis_name_works() -> None:
     mapped: Function = jax.vmap(lambda x: jax.lax.psum(PRODUCT(x, Y), "lanes"), axis_name="lanes")
     same(mapped(X), jnp.broadcast_to((X * Y).sum(0), (4, 3)))
@@ -199,17 +235,41 @@ def equations(jaxpr: Any) -> list[Any]:
     return found
 
 
+def lookup(table: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return table[i], table
+
+
+LOOKUPS: dict[str, Callable[[], Any]] = {
+    "primitive": lambda: plain("lookup", lookup, multiple_results=True),
+    "operator": lambda: kernel("lookup", lookup),
+    "callable": lambda: jax.jit(lookup),
+}
+
+
 @pytest.mark.parametrize("independent", [(), (1,)])
-def test_unbatched_operands_are_never_repeated_per_lane(independent: Sequence[int]) -> None:
-    operator = kernel("lookup", lambda table, i: (table[i], table))
-    operator.register_general_batching(independent=independent)
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_unbatched_operands_are_never_repeated_per_lane(name: str, independent: Sequence[int]) -> None:
+    def batch(table: jax.Array, i: jax.Array) -> jax.Array:
+        (out, _), _ = general_batching_rule(LOOKUPS[name](), (table, i), (None, 0), independent=independent)
+        return jnp.asarray(out)
+
     table, indices = jnp.arange(100.0), jnp.arange(7)
-    jaxpr = jax.make_jaxpr(lambda t, i: jax.vmap(operator, (None, 0))(t, i)[0])(table, indices)
-    assert {"scan", "lookup"} <= {equation.primitive.name for equation in equations(jaxpr.jaxpr)}
-    for equation in equations(jaxpr.jaxpr):
+    found = equations(jax.make_jaxpr(batch)(table, indices).jaxpr)
+    assert {"scan"} < {equation.primitive.name for equation in found}
+    for equation in found:
         assert all(getattr(v.aval, "shape", ()) != (7, 100) for v in equation.invars)
-        if equation.primitive.name == "lookup":
-            assert [v.aval.shape for v in equation.invars] == [(100,), ()]
+        if equation.primitive.name == "scan":
+            assert [v.aval.shape for v in equation.invars] == [(100,), (7,)]
+    same(batch(table, indices), table[:7])
+
+
+def test_an_unbatched_operand_is_not_repeated_by_vmap_nor_by_a_gradient_in_a_batch() -> None:
+    operator, w, xs = matvec(), jnp.ones((5, 6)), jnp.ones((7, 6))
+    outer = jax.vmap(jax.vmap(jax.grad(lambda x, w: operator(w, x).sum()), (0, None)), (0, None))
+    found = equations(jax.make_jaxpr(outer)(jnp.stack([xs, xs]), w).jaxpr)
+    assert {"matvec", "matvec_transposed"} <= {equation.primitive.name for equation in found}
+    for equation in found:
+        assert all(getattr(v.aval, "shape", ())[-2:] != (5, 6) or v.aval.shape == (5, 6) for v in equation.invars)
 
 
 def test_an_eager_vmap_of_the_same_types_traces_the_operator_once() -> None:
@@ -252,6 +312,17 @@ def test_later_batching_rules_replace_earlier_ones() -> None:
     operator.def_batching_rule(lambda size, args, axes: (args[0] * 0, 0))
     operator.register_general_batching()
     same(jax.vmap(operator, (0, None))(X, Y), X * Y)
+
+
+def test_an_operator_that_a_batch_folds_into_needs_a_shape_rule() -> None:
+    operator = XLACustomKernel("ruleless", reference=lambda x, outs: 2 * x)
+    operator.def_fold(0, operator)
+    batch = jax.vmap(functools.partial(operator, outs=jax.ShapeDtypeStruct((3,), jnp.float32)))
+    with pytest.raises(ParameterError, match="ruleless has no shape rule"):
+        batch(X)
+    operator.def_shape_rule(lambda x: x)
+    operator.def_reference(lambda x: 2 * x)
+    same(batch(X), 2 * X)
 
 
 WRONG: dict[str, tuple[Function, str]] = {

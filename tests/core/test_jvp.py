@@ -1,5 +1,6 @@
 """``defjvp``: one rule per input makes an operator differentiable as if JAX had done it."""
 
+import doctest
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,40 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikax_core import ParameterError, RuleCountError, RuleOutputError, SpikaxError, defjvp
+from spikax_core import ParameterError, RuleCountError, RuleOutputError, SpikaxError, XLACustomKernel, defjvp
 from spikax_core._compat import Zero
 from tests.core.operators import DIFFERENTIABLE, FLOAT0, Function, caller, kernel, plain, product, same, step
 
 X = jnp.array([0.3, -1.2, 2.5, 0.7])
 Y = jnp.array([0.4, 1.5, -0.2, 0.6])
+
+KINDS: dict[str, tuple[Function, bool]] = {
+    "primitive, one result": (plain, False),
+    "primitive, several results": (functools.partial(plain, multiple_results=True), True),
+    "operator, one result": (kernel, False),
+    "operator, several results": (kernel, True),
+}
+
+
+@pytest.fixture(params=KINDS)
+def made(request: pytest.FixtureRequest) -> Function:
+    """Makes an operator of each kind: gives what defines its rules, and what calls it for its first result."""
+    make, several = KINDS[request.param]
+
+    def operator(function: Function, name: str = "made") -> tuple[Function, Function]:
+        def results(*ins: Any, **params: Any) -> Any:
+            return function(*ins, **params), jnp.int32(len(ins))  # an integer has no tangent: the entry for it is None
+
+        def entries(rule: Function | None) -> Function | None:
+            return rule and (lambda *ins, **params: (rule(*ins, **params), None))
+
+        made = make(name, results if several else function)
+        call = caller(made)
+        if not several:
+            return functools.partial(defjvp, made), call
+        return lambda *rules: defjvp(made, *map(entries, rules)), lambda *ins, **params: call(*ins, **params)[0]
+
+    return operator
 
 
 @pytest.fixture(params=DIFFERENTIABLE)
@@ -90,7 +119,16 @@ def test_tangents_of_mixed_results_are_those_of_plain_jax_for_any_values(
             np.testing.assert_allclose(g.astype(np.float32), e.astype(np.float32), rtol=2**-6, atol=2**-6)
 
 
-@pytest.mark.parametrize("thing", [None, "mul", jnp.sin, 3, type])
+class Hollow:
+    """Looks like an operator, but what it unwraps to is no primitive."""
+
+    primitive = None
+
+    def def_jvp_rule2(self, *rules: Any) -> None:
+        raise AssertionError("called")
+
+
+@pytest.mark.parametrize("thing", [None, "mul", jnp.sin, 3, type, XLACustomKernel, Hollow()], ids=str)
 def test_anything_but_a_primitive_or_an_operator_is_an_assertion_error_and_a_type_error(thing: Any) -> None:
     for error in (AssertionError, TypeError, SpikaxError):
         with pytest.raises(error, match=r"expected a jax\.extend\.core\.Primitive or a spikax_core\.XLACustomKernel"):
@@ -102,26 +140,26 @@ def test_a_rule_that_cannot_be_called_is_named() -> None:
         defjvp(kernel("product", product), None, 3)  # type: ignore[arg-type]
 
 
-def test_a_rule_gets_its_tangent_all_primals_and_the_params() -> None:
+def test_a_rule_gets_its_tangent_all_primals_and_the_params(made: Function) -> None:
     seen: list[Any] = []
 
     def rule(t: jax.Array, *primals: jax.Array, **params: Any) -> jax.Array:
         seen.append((t, primals, params))
         return jnp.multiply(t, params["by"])
 
-    for scale in (kernel("scale", lambda x, *, by: x * by), plain("scale_p", lambda x, *, by: x * by)):
-        defjvp(scale, rule)
-        out, tangent = jax.jvp(functools.partial(caller(scale), by=3.0), (X,), (Y,))
-        same((out, tangent), (X * 3, Y * 3))
-        t, primals, params = seen.pop()
-        same((t, primals), (Y, (X,)))
-        assert params == {"by": 3.0}
+    define, call = made(lambda x, y, *, by: x * by + y)
+    define(None, rule)
+    same(jax.jvp(functools.partial(call, by=3.0), (X, Y), (X + 1, Y + 2)), (X * 3 + Y, (Y + 2) * 3))
+    ((t, primals, params),) = seen
+    same((t, primals), (Y + 2, (X, Y)))
+    assert params == {"by": 3.0}
 
 
-def test_an_input_whose_rule_is_none_contributes_zero() -> None:
-    operator = kernel("product", product)
-    defjvp(operator, None, lambda t, x, y: x * t)
-    same(jax.grad(lambda x, y: operator(x, y).sum(), argnums=(0, 1))(X, Y), (jnp.zeros(4), X))
+def test_an_input_whose_rule_is_none_contributes_zero(made: Function) -> None:
+    define, call = made(product)
+    define(None, lambda t, x, y: x * t)
+    same(jax.grad(lambda x, y: call(x, y).sum(), argnums=(0, 1))(X, Y), (jnp.zeros(4), X))
+    same(jax.jvp(call, (X, Y), (Y, X)), (X * Y, X * X))
 
 
 class Spy:
@@ -136,11 +174,11 @@ class Spy:
         return self.rule(t, *primals)
 
 
-def spied() -> tuple[Function, Spy, Spy]:
-    operator = kernel("product", product)
+def spied(made: Function) -> tuple[Function, Spy, Spy]:
+    define, call = made(product)
     first, second = Spy(lambda t, x, y: t * y), Spy(lambda t, x, y: x * t)
-    defjvp(operator, first, second)
-    return operator, first, second
+    define(first, second)
+    return call, first, second
 
 
 ONLY_FIRST: dict[str, Callable[[Function], Any]] = {
@@ -169,54 +207,68 @@ def _zero_jvp(f: Function) -> Function:
 
 
 @pytest.mark.parametrize("transform", ONLY_FIRST)
-def test_symbolic_zero_tangents_never_reach_a_rule(transform: str) -> None:
-    operator, first, second = spied()
-    ONLY_FIRST[transform](operator)
+def test_symbolic_zero_tangents_never_reach_a_rule(made: Function, transform: str) -> None:
+    call, first, second = spied(made)
+    ONLY_FIRST[transform](call)
     assert first.seen
     assert not any(isinstance(t, Zero | jax.custom_derivatives.SymbolicZero) for t in first.seen)
     assert second.seen == []
 
 
-def test_all_zero_tangents_give_symbolic_zeros_out() -> None:
-    inner = kernel("inner", product)
-    defjvp(inner, lambda t, x, y: t * y, None)
-    outer, first, second = spied()
+def test_all_zero_tangents_give_symbolic_zeros_out(made: Function) -> None:
+    define, inner = made(product, "inner")
+    define(lambda t, x, y: t * y, None)
+    outer, first, second = spied(made)
     same(jax.jvp(lambda y: outer(inner(X, y), Y), (Y,), (X,)), (X * Y * Y, jnp.zeros(4)))
     assert (first.seen, second.seen) == ([], [])
 
 
-def test_integer_and_bool_results_get_float0_tangents() -> None:
-    operator = DIFFERENTIABLE["operator, several results"][0]()
-    _, tangents = jax.jvp(operator, (X, Y), (Y, X))
+@pytest.mark.parametrize("name", [name for name in DIFFERENTIABLE if "several" in name])
+def test_integer_and_bool_results_get_float0_tangents(name: str) -> None:
+    _, tangents = jax.jvp(DIFFERENTIABLE[name][0](), (X, Y), (Y, X))
     assert [t.dtype for t in tangents] == [jnp.float32, FLOAT0, FLOAT0]
 
 
+def test_an_integer_result_has_a_float0_tangent_whatever_its_rule(made: Function) -> None:
+    zero = np.zeros((), FLOAT0)
+    for rule in (None, lambda t, x: zero, lambda t, x: Zero(jax.core.ShapedArray((), FLOAT0))):
+        define, call = made(lambda x: (x > 0).sum())
+        define(rule)
+        same(jax.jvp(call, (X,), (Y,)), (jnp.int32(3), zero))
+
+
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
-def test_integer_and_bool_inputs_never_call_their_rule(dtype: str) -> None:
-    operator = kernel("gated", lambda x, n: jnp.where(n.astype(bool), x, 0))
+def test_integer_and_bool_inputs_never_call_their_rule(made: Function, dtype: str) -> None:
+    define, call = made(lambda x, n: jnp.where(n.astype(bool), x, 0))
     never = Spy(lambda t, x, n: t)
-    defjvp(operator, lambda t, x, n: jnp.where(n.astype(bool), t, 0), never)
+    define(lambda t, x, n: jnp.where(n.astype(bool), t, 0), never)
     n = jnp.array([0, 1, 1, 0], dtype)
-    same(jax.jvp(operator, (X, n), (Y, np.zeros(4, FLOAT0)))[1], jnp.where(n.astype(bool), Y, 0))
+    same(jax.jvp(call, (X, n), (Y, np.zeros(4, FLOAT0)))[1], jnp.where(n.astype(bool), Y, 0))
     same(
-        jax.grad(lambda x, n: operator(x, n).sum(), argnums=(0, 1), allow_int=True)(X, n)[0],
-        jnp.where(n.astype(bool), 1.0, 0),
+        jax.grad(lambda x, n: call(x, n).sum(), argnums=(0, 1), allow_int=True)(X, n),
+        (jnp.where(n.astype(bool), 1.0, 0), np.zeros(4, FLOAT0)),
     )
     assert never.seen == []
 
 
-def test_contributions_are_summed() -> None:
-    operator = DIFFERENTIABLE["operator, one result"][0]()
-    same(jax.grad(lambda x: operator(x, x).sum())(X), 2 * X)
+def test_contributions_are_summed(made: Function) -> None:
+    define, call = made(lambda x, y, z: x * y + z)
+    define(lambda t, x, y, z: t * y, lambda t, x, y, z: x * t, lambda t, x, y, z: t)
+    same(jax.jvp(call, (X, Y, X), (Y, X, Y))[1], Y * Y + X * X + Y)
+    same(jax.grad(lambda x: call(x, x, x).sum())(X), 2 * X + 1)
 
 
-def test_entries_may_be_none_or_symbolic_zeros() -> None:
-    operator = kernel("pair", lambda x, y: (x * y, x + y))
-    zero = Zero(jax.typeof(X))
-    defjvp(operator, lambda t, x, y: (t * y, None), lambda t, x, y: [zero, t])
-    same(jax.jvp(operator, (X, Y), (Y, X))[1], (Y * Y, X))
-    defjvp(operator, lambda t, x, y: [None, zero], None)
-    same(jax.jvp(operator, (X, Y), (Y, X))[1], (jnp.zeros(4), jnp.zeros(4)))
+@pytest.mark.parametrize(
+    "several", [functools.partial(plain, multiple_results=True), kernel], ids=["primitive", "operator"]
+)
+def test_entries_may_be_none_or_symbolic_zeros(several: Function) -> None:
+    operator = several("pair", lambda x, y: (x * y, x + y))
+    aval = jax.typeof(X)
+    for zero in (None, Zero(aval), jax.custom_derivatives.SymbolicZero(aval)):
+        defjvp(operator, lambda t, x, y, z=zero: (t * y, z), lambda t, x, y, z=zero: [z, t])
+        same(tuple(jax.jvp(caller(operator), (X, Y), (Y, X))[1]), (Y * Y, X))
+        defjvp(operator, lambda t, x, y, z=zero: [None, z], None)
+        same(tuple(jax.jvp(caller(operator), (X, Y), (Y, X))[1]), (jnp.zeros(4), jnp.zeros(4)))
 
 
 def test_results_in_any_structure_take_tangents_in_that_structure() -> None:
@@ -309,24 +361,45 @@ def test_an_operator_with_another_number_of_rules_than_inputs_fails_at_its_first
     defjvp(operator, *[None] * rules)
     with pytest.raises(ValueError, match=f"product: got {rules} JVP rules for 2 inputs"):
         operator(X, Y)
-    with pytest.raises(RuleCountError):
-        jax.jit(operator)(X, Y)
+    for run in (jax.jit(operator), functools.partial(jax.eval_shape, operator), jax.grad(operator)):
+        with pytest.raises(RuleCountError):
+            run(X, Y)
 
 
-def test_a_primitive_with_another_number_of_rules_than_inputs_fails_when_first_differentiated() -> None:
-    primitive = plain("product_p", product)
-    defjvp(primitive, lambda t, x, y: t * y)
-    same(caller(primitive)(X, Y), X * Y)
-    with pytest.raises(ValueError, match="product_p: got 1 JVP rules for 2 inputs"):
-        jax.jvp(lambda x: caller(primitive)(x, Y), (X,), (X,))
+@pytest.mark.parametrize("rules", [0, 1, 3])
+@pytest.mark.parametrize("several", [False, True], ids=["one result", "several results"])
+def test_a_primitive_with_another_number_of_rules_than_inputs_fails_when_first_differentiated(
+    rules: int, several: bool
+) -> None:
+    primitive = plain("pair_p", lambda x, y: [x * y] if several else x * y, multiple_results=several)
+    defjvp(primitive, *[lambda t, x, y: [t] if several else t] * rules)
+
+    def call(x: jax.Array, y: jax.Array) -> Any:
+        out = caller(primitive)(x, y)
+        return out[0] if several else out
+
+    same(call(X, Y), X * Y)
+    derivatives: list[Function] = [
+        lambda: jax.jvp(lambda x: call(x, Y), (X,), (X,)),
+        lambda: jax.grad(lambda y: call(X, y).sum())(Y),
+        lambda: jax.linearize(call, X, Y),
+    ]
+    for differentiate in derivatives:
+        with pytest.raises(ValueError, match=f"pair_p: got {rules} JVP rules for 2 inputs"):
+            differentiate()
 
 
-def test_registering_again_replaces_the_rules() -> None:
+def test_registering_again_replaces_the_rules(made: Function) -> None:
+    define, call = made(product)
+    define(lambda t, x, y: 7 * t, None)
+    same(jax.jvp(call, (X, Y), (X, Y))[1], 7 * X)
+    define(None, lambda t, x, y: 5 * t)
+    same(jax.jvp(call, (X, Y), (X, Y))[1], 5 * Y)
+
+
+def test_one_rule_for_all_inputs_replaces_those_of_each() -> None:
     operator = kernel("product", product)
-    defjvp(operator, lambda t, x, y: 7 * t, None)
-    same(jax.jvp(operator, (X, Y), (X, Y))[1], 7 * X)
-    defjvp(operator, None, lambda t, x, y: 5 * t)
-    same(jax.jvp(operator, (X, Y), (X, Y))[1], 5 * Y)
+    defjvp(operator, None)  # another number than there are inputs, which no longer counts
     operator.def_jvp_rule(lambda primals, tangents: (operator(*primals), tangents[0] * 3))
     same(jax.jvp(operator, (X, Y), (X, Y))[1], 3 * X)
 
@@ -338,15 +411,30 @@ def test_registering_another_number_of_rules_replaces_the_count() -> None:
     same(operator(X, Y), X * Y)
 
 
-def test_the_example_of_a_product_works_on_a_hand_written_primitive() -> None:
-    my_prim = plain("my_prim", product)
+def test_def_jvp_rule2_is_defjvp_of_the_operator() -> None:
+    rules = (lambda t, x, y: t * jnp.cos(y), lambda t, x, y: -x * t)
+    one, other = kernel("product", product), kernel("product", product)
+    one.def_jvp_rule2(*rules)
+    defjvp(other, *rules)
+    jaxprs = [str(jax.make_jaxpr(lambda *ins, f=f: jax.jvp(f, ins, ins))(X, Y)) for f in (one, other)]
+    assert jaxprs[0] == jaxprs[1]
+    assert "cos" in jaxprs[0]
 
-    def jvp_rule_input0(tangent: jax.Array, x: jax.Array, y: jax.Array, **kw: Any) -> jax.Array:
-        return tangent * y
 
-    def jvp_rule_input1(tangent: jax.Array, x: jax.Array, y: jax.Array, **kw: Any) -> jax.Array:
-        return tangent * x
+EXAMPLE = """
+>>> # Assume `my_prim` is a JAX Primitive with two inputs.
+>>> def jvp_rule_input0(tangent, x, y, **kw):
+...     return tangent * y
+>>> def jvp_rule_input1(tangent, x, y, **kw):
+...     return tangent * x
+>>> defjvp(my_prim, jvp_rule_input0, jvp_rule_input1)
+"""
 
-    defjvp(my_prim, jvp_rule_input0, jvp_rule_input1)
-    got = jax.grad(caller(my_prim), argnums=(0, 1))(2.0, 3.0)
-    assert [float(g) for g in got] == [3.0, 2.0]
+
+@pytest.mark.parametrize("make", [kernel, plain], ids=["operator", "primitive"])
+def test_the_example_of_two_rules_runs_as_it_stands(make: Function) -> None:
+    my_prim = make("my_prim", product)
+    names = {"my_prim": my_prim, "defjvp": defjvp}
+    example = doctest.DocTestParser().get_doctest(EXAMPLE, names, "defjvp", None, None)
+    assert doctest.DocTestRunner().run(example) == (0, 3)
+    same(jax.grad(caller(my_prim), argnums=(0, 1))(2.0, 3.0), (jnp.float32(3), jnp.float32(2)))

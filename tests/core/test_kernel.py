@@ -243,6 +243,18 @@ def test_its_repr_names_its_kernels() -> None:
     assert repr(operator) == "XLACustomKernel('product', kernels: fast on cpu)"
 
 
+def test_its_tags_are_those_given_last() -> None:
+    operator = kernel("product", product)
+    assert operator.tags == frozenset()
+    operator.def_tags("sparse", "binary", "sparse")
+    assert operator.tags == {"sparse", "binary"}
+    operator.def_tags("dense")
+    assert operator.tags == {"dense"}
+    with pytest.raises(ParameterError, match=r"def_tags of product: got \('a', 3\); expected strings"):
+        operator.def_tags("a", 3)  # type: ignore[arg-type]
+    assert operator.tags == {"dense"}
+
+
 # Kernels.
 
 

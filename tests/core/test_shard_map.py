@@ -179,6 +179,24 @@ def test_rules_that_return_constants_are_right_inside() -> None:
         agree(tangent(x), jnp.full(4, 3.0))
 
 
+INSIDE: dict[str, Function] = {
+    "scan": lambda f: lambda x: jax.lax.scan(lambda c, _: (f(c), None), x, None, length=2)[0],
+    "cond": lambda f: lambda x: jax.lax.cond(x.sum() > 0, f, lambda x: x, x),
+    "psum": lambda f: lambda x: jax.lax.psum(f(x), "d"),
+}
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+def test_a_tangent_that_is_a_constant_varies_as_its_result_does(inside: str) -> None:
+    operator, mesh = kernel("sign", jnp.sign), jax.make_mesh((4,), ("d",))
+    defjvp(operator, lambda t, x: np.zeros(x.shape, np.float32))  # a numpy array knows of no mesh
+    f, out = INSIDE[inside](operator), P() if inside == "psum" else P("d")
+    mapped: Function = jax.shard_map(lambda x: jax.jvp(f, (x,), (x,)), mesh=mesh, in_specs=P("d"), out_specs=(out, out))
+    expected = jnp.full(1, 4.0) if inside == "psum" else jnp.ones(4)
+    with jax.set_mesh(mesh):
+        agree(mapped(put(mesh, X + 2, P("d"))), (expected, 0 * expected))
+
+
 def test_values_are_right_without_the_check_of_varying_axes() -> None:
     mesh = jax.make_mesh((4,), ("d",))
     mapped = jax.shard_map(matvec(), mesh=mesh, in_specs=(P("d"), P()), out_specs=P("d"), check_vma=False)

@@ -19,7 +19,7 @@ from spikax_core.testing import (
     assert_max_traces,
     check_kernel,
 )
-from tests.core.faulty import FAULTS, X, Y, rows
+from tests.core.faulty import FAULTS, X, Y, rows, wrong_batch_of, wrong_for_rows
 from tests.core.operators import kernel, matvec, multiple_kernel, product, single_kernel
 
 PROPERTIES: tuple[Property, ...] = get_args(Property)
@@ -53,6 +53,21 @@ def test_each_property_has_a_planted_fault() -> None:
 def test_a_fault_is_found_among_all_checks(name: str) -> None:
     make, args, faulty, _ = FAULTS[name]
     assert faulty in {failure.property for failure in failures(make(), case("small", *args))}
+
+
+@pytest.mark.parametrize("subset", [(0,), (1,), (0, 1)])
+def test_a_batch_that_is_wrong_for_one_subset_of_the_arguments_is_found(subset: tuple[int, ...]) -> None:
+    (found,) = failures(wrong_batch_of(subset), case("small", X, Y, only=("vmap",)))
+    assert f"vmap over arguments {subset} at axes" in str(found)
+
+
+def test_each_case_is_checked_on_each_backend() -> None:
+    operator = wrong_for_rows()
+    operator.def_kernel("good", "cpu", lambda *_: product)
+    operator.def_kernel("halves", "cpu", lambda *_: lambda x, y: x * y / 2)
+    cases = [case("one row", X[:1], Y[:1], only=("value", "jit")), case("three rows", X, Y, only=("value", "jit"))]
+    found = {(failure.case, failure.backend) for failure in failures(operator, *cases)}
+    assert found == {("three rows", "rows"), ("one row", "halves"), ("three rows", "halves")}
 
 
 RIGHT: dict[str, tuple[Any, tuple[Any, ...]]] = {

@@ -13,6 +13,7 @@ from spikax_core.testing import (
     ConformanceError,
     NotConformingError,
     Property,
+    TooManyTracesError,
     assert_max_traces,
     check_kernel,
 )
@@ -39,3 +40,8 @@ except NotConformingError as group:
 guarded = assert_max_traces(double)
 assert_type(guarded(jnp.ones(3), by=2), Array)
 same_type: Callable[..., Array] = guarded
+
+try:
+    guarded(jnp.ones(4))
+except TooManyTracesError as too_many:
+    as_builtin: AssertionError = too_many

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax._src import core
 from jax._src.core import Primitive as Primitive
 from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax._src.sharding_impls import parse_flatten_op_sharding
 from jax.core import ShapedArray
 from jax.interpreters import ad, batching, mlir, xla
 
@@ -91,7 +92,7 @@ def set_lowering(primitive: Primitive, platform: str | None, rule: Callable[...,
         function = rule(avals_in, avals_out, params, _target(ctx.module_context))
         # Bare, because what matters of a mesh has been settled: a reference may loop over a constant of its own, which
         # does not vary over devices as its operands do.
-        return mlir.lower_fun(function, multiple_results=True)(ctx.replace(avals_in=avals_in), *operands)
+        return mlir.lower_fun(off_mesh(function), multiple_results=True)(ctx.replace(avals_in=avals_in), *operands)
 
     mlir.register_lowering(primitive, lower, platform=platform)
 
@@ -102,6 +103,17 @@ def _target(module: Any) -> Target:
     on_mesh = getattr(axes, "abstract_mesh", None) is not None and axes.num_devices > 1
     exporting: bool = module.lowering_parameters.for_export
     return Target(exporting, on_mesh and bool(jax.config.jax_use_shardy_partitioner))  # type: ignore[attr-defined]
+
+
+def off_mesh(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` out of reach of ``jax.set_mesh``, for operands whose types say nothing of a mesh."""
+
+    @functools.wraps(function)
+    def apart(*operands: Array) -> Any:
+        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+            return function(*operands)
+
+    return apart
 
 
 def need_devices(primitive: Primitive) -> None:
@@ -207,6 +219,17 @@ def unshard(x: Array, dimensions: Iterable[int]) -> Array:
     if tuple(spec) == tuple(sharding.spec):
         return x
     return jax.sharding.reshard(x, jax.NamedSharding(sharding.mesh, jax.P(*spec)))
+
+
+def spec_of(sharding: Any, mesh: jax.sharding.Mesh) -> jax.P:
+    """The mesh axes by which XLA cuts an array; none where it cuts by a part of an axis, which has no name."""
+    if sharding is None:
+        return jax.P()
+    try:
+        spec: jax.P = parse_flatten_op_sharding(sharding._hlo_sharding, mesh)[0]
+    except (ValueError, LookupError, AssertionError, NotImplementedError):
+        return jax.P()
+    return spec
 
 
 def _union(avals: Iterable[Any]) -> frozenset[str]:

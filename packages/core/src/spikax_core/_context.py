@@ -20,17 +20,17 @@ REFERENCE = "reference"
 
 # Mutable because JAX makes it so: two user contexts for the whole process (each new one re-traces everything), as what
 # is asked for belongs to a thread and the defaults to all; and the names that `use_backend` may be given, each with the
-# extra without which none of its kernels runs.
+# extras that its kernels require, `None` for one that requires nothing.
 _requested = jax.make_user_context(None)
 _defaults = jax.make_user_context(0)
 _defaults_lock = threading.Lock()
 _changes = itertools.count(1)
-_known: dict[str, str | None] = {REFERENCE: None}
+_known: dict[str, frozenset[str | None]] = {REFERENCE: frozenset({None})}
 
 
 def make_known(backend: str, requires: str | None) -> None:
     """Let :func:`use_backend` take the name of a backend, one kernel of which has these requirements."""
-    _known[backend] = requires and _known.get(backend, requires)
+    _known[backend] = _known.get(backend, frozenset()) | {requires}
 
 
 @contextlib.contextmanager
@@ -70,10 +70,10 @@ def check_known(backend: str) -> None:
         UnknownBackendError: No operator has it.
         MissingExtraError: It needs a package that is not installed.
     """
-    extra = _known.get(backend, backend if backend in BACKENDS else None)
-    reason = None if extra is None else missing(extra)
-    if reason is not None:
-        raise MissingExtraError(f"backend {backend!r}: {reason}")
+    extras = _known.get(backend, {backend} if backend in BACKENDS else set())
+    reasons = [reason for extra in extras if extra is not None and (reason := missing(extra)) is not None]
+    if reasons and len(reasons) == len(extras):
+        raise MissingExtraError(f"backend {backend!r}: {'; or '.join(sorted(reasons))}")
     if backend not in _known:
         raise UnknownBackendError(f"got backend {backend!r}; expected one of {sorted(_known)}")
 

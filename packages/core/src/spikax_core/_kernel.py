@@ -41,7 +41,7 @@ from ._implementations import Implementations
 from ._jvp import JVPRule, check_rule_count, jvp_by_rule, set_jvp_rules
 from ._linear import Linear, check_no_rules, check_transposes, transpose, transpose_by_rule
 from ._lowering import lowered, type_of
-from ._partition import REDUCTIONS, Partition, Reduce, over_explicit_axes
+from ._partition import REDUCTIONS, Partition, Reduce, divided_explicitly, over_explicit_axes
 
 Types: TypeAlias = tuple[tuple[jax.ShapeDtypeStruct, ...], TreeDef]
 
@@ -144,8 +144,8 @@ class XLACustomKernel(Implementations):
             self._check_hashable(params)
             raise
         bound = {PARAM: call, **params}
-        if not as_is and self._partition is not None and any(any(aval.sharding.spec) for aval in avals):
-            return call.pack(over_explicit_axes(self._partition, ins, bound))
+        if not as_is and self._partition is not None and over_explicit_axes(avals):
+            return call.pack(divided_explicitly(self._partition, ins, bound))
         return call.pack(bind(self.primitive, ins if as_is else align(ins), bound))
 
     def def_shape_rule(self, rule: Callable[..., Any]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
 from jax.core import ShapedArray
 from jax.experimental.custom_partitioning import custom_partitioning
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.sharding import AxisType
 
 from ._call import PARAM, Call, user_params
-from ._compat import Array, bare, mesh_axes
+from ._compat import Array, bare, mesh_axes, off_mesh, spec_of
 from ._context import inherit_backend
 from ._describe import describe
 from ._errors import ParameterError
@@ -90,21 +93,38 @@ def divided(partition: Partition, in_avals: Sequence[ShapedArray], params: Mappi
         return list(partition.local(params, *ins))
 
     def plan(mesh: jax.sharding.Mesh, ins: Sequence[Any], outs: Sequence[Any]) -> tuple[Any, ...]:
-        wanted = [(factors.ins[i], _cuts(ins[i].sharding, len(ins[i].shape))) for i in _large_first(ins)]
-        wanted += [(names, _cuts(out.sharding, len(out.shape))) for names, out in zip(factors.outs, outs, strict=True)]
+        wanted = [(factors.ins[i], _cuts(spec_of(ins[i].sharding, mesh), len(ins[i].shape))) for i in _large_first(ins)]
+        results = zip(factors.outs, outs, strict=True)
+        wanted += [(names, _cuts(spec_of(out.sharding, mesh), len(out.shape))) for names, out in results]
         axes = factors.assign(wanted, mesh.shape)
         places = [
             [jax.NamedSharding(mesh, _spec(names, axes)) for names in side] for side in (factors.outs, factors.ins)
         ]
-        return mesh, partition.device(factors, axes, mesh.shape, params), places[0], tuple(places[1])
+        device = off_mesh(partition.device(factors, axes, mesh.shape, params))
+        return mesh, device, places[0], tuple(places[1])
 
     rule, reduced, kept = factors.renamed()
     function = custom_partitioning(whole)
-    function.def_partition(plan, sharding_rule=rule, reduction_factors=reduced, need_replication_factors=kept)
-    return function
+    function.def_partition(
+        plan, sharding_rule=rule, reduction_factors=reduced, need_replication_factors=kept, decode_shardings=False
+    )
+
+    def marked(*ins: Array) -> Any:
+        # The program names `plan` by its address alone. JAX's persistent cache would take that of another kernel, which
+        # happens to have the address now, for the same program.
+        with set_xla_metadata(spikax_partition=uuid.uuid4().hex):
+            return function(*ins)
+
+    return marked
 
 
-def over_explicit_axes(partition: Partition, ins: Sequence[Array], params: Mapping[str, Any]) -> Sequence[Array]:
+def over_explicit_axes(avals: Sequence[Any]) -> bool:
+    """Whether types of operands say how they are sharded; not inside of ``shard_map``, which JAX cannot nest for AD."""
+    shardings = [aval.sharding for aval in avals if any(aval.sharding.spec)]
+    return bool(shardings) and all(AxisType.Manual not in sharding.mesh.axis_types for sharding in shardings)
+
+
+def divided_explicitly(partition: Partition, ins: Sequence[Array], params: Mapping[str, Any]) -> Sequence[Array]:
     """The call on operands whose types say how they are sharded, and so the types of its results."""
     outs: list[Array] = _jitted_explicit(partition, tuple(params.items()), *ins)
     return outs
@@ -115,14 +135,19 @@ def _explicit(partition: Partition, params: tuple[tuple[str, Any], ...], *ins: A
     mesh = next(aval.sharding.mesh for aval in avals if any(aval.sharding.spec))
     bound = dict(params)
     factors = partition.factors(list(map(bare, avals)), bound[PARAM].outs, user_params(bound))
-    wanted = [(factors.ins[i], _cuts(avals[i].sharding, avals[i].ndim)) for i in _large_first(avals)]
+    wanted = [(factors.ins[i], _cuts(avals[i].sharding.spec, avals[i].ndim)) for i in _large_first(avals)]
     axes = factors.assign(wanted, mesh.shape)
     places, results = ([_spec(names, axes) for names in side] for side in (factors.ins, factors.outs))
     device = partition.device(factors, axes, mesh.shape, bound)
     moved = [jax.sharding.reshard(x, jax.NamedSharding(mesh, spec)) for x, spec in zip(ins, places, strict=True)]
+    if not axes or not any(math.prod(aval.shape) for aval in avals):  # XLA fails to divide what is empty all over
+        return list(partition.local(bound, *moved))
     names = {axis for cut in axes.values() for axis in cut}
+    # A function of the user's need not tell JAX that its result is the same on all devices.
+    known = not callable(partition.reduce)
+    run = jax.shard_map(device, mesh=mesh, in_specs=tuple(places), out_specs=results, axis_names=names, check_vma=known)
     with mesh_axes(names):
-        return jax.shard_map(device, mesh=mesh, in_specs=tuple(places), out_specs=results, axis_names=names)(*moved)
+        return run(*moved)
 
 
 # Eager calls need it, as an operand that is not on the mesh can be moved there only by a program for the mesh.
@@ -134,10 +159,10 @@ def _large_first(avals: Sequence[Any]) -> list[int]:
     return sorted(range(len(avals)), key=lambda i: -math.prod(avals[i].shape) * avals[i].dtype.itemsize)
 
 
-def _cuts(sharding: Any, rank: int) -> list[Axes]:
+def _cuts(spec: jax.P, rank: int) -> list[Axes]:
     """The mesh axes that cut each dimension of an array."""
-    spec = [*sharding.spec, *[None] * (rank - len(sharding.spec))]
-    return [(cut,) if isinstance(cut, str) else tuple(cut) if isinstance(cut, tuple) else () for cut in spec]
+    cuts = [(cut,) if isinstance(cut, str) else tuple(cut) if isinstance(cut, tuple) else () for cut in spec]
+    return cuts + [()] * (rank - len(cuts))
 
 
 def _spec(names: Names, axes: Mapping[str, Axes]) -> jax.P:

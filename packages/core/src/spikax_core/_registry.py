@@ -12,9 +12,16 @@ from jax.core import ShapedArray
 
 from ._call import Backend, Call
 from ._compat import PLATFORMS
-from ._context import REFERENCE, check_known, make_known
+from ._context import REFERENCE, make_known
 from ._describe import describe_all
-from ._errors import BackendFallbackWarning, BackendRefusedError, NoBackendError, ParameterError, UnknownBackendError
+from ._errors import (
+    BackendFallbackWarning,
+    BackendRefusedError,
+    MissingExtraError,
+    NoBackendError,
+    ParameterError,
+    UnknownBackendError,
+)
 from ._extras import EXTRAS, missing
 
 Build: TypeAlias = Callable[..., Callable[..., Any]]
@@ -116,15 +123,17 @@ class Registry:
             MissingExtraError: It has one, which needs a package that is not installed.
         """
         self._check_platform(platform)
-        names = list(dict.fromkeys(entry.backend for entry in self._all if entry.runs_on(platform)))
         if backend is None:
             self.defaults.pop(platform, None)
-        elif backend not in names:
-            where = f"set_default of {self.operator} on {platform}"
-            raise UnknownBackendError(f"{where}: got backend {backend!r}; expected None or one of {names}")
-        else:
-            check_known(backend)
-            self.defaults[platform] = backend
+            return
+        where = f"set_default of {self.operator} on {platform}"
+        extras = {entry.backend: entry.requires for entry in self._all if entry.runs_on(platform)}
+        if backend not in extras:
+            raise UnknownBackendError(f"{where}: got backend {backend!r}; expected None or one of {list(extras)}")
+        extra = extras[backend]
+        if extra is not None and backend not in self.available(platform):
+            raise MissingExtraError(f"{where}: backend {backend!r}: {missing(extra)}")
+        self.defaults[platform] = backend
 
     def available(self, platform: str) -> tuple[str, ...]:
         """The backends whose kernels can run on ``platform``, in the order in which they were registered."""
