@@ -1,6 +1,7 @@
 """What the operators must give: from NumPy and SciPy or JAX's derivative of a dense product, never from themselves."""
 
 import dataclasses
+import types
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -9,6 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from spikax_kernels.ops.coo import specs as coo_specs
+from spikax_kernels.ops.coo.op import coo
+from spikax_kernels.ops.dense import specs as dense_specs
+from spikax_kernels.ops.dense.op import dense
 from spikax_kernels.ops.gather import specs as gather_specs
 from spikax_kernels.ops.gather.op import gather
 from spikax_kernels.ops.scatter import specs as scatter_specs
@@ -36,6 +41,11 @@ def places(indices: Any, indptr: Any, cols: int) -> tuple[Array, Array, Array]:
     return entry[inside], row[inside], column[inside]
 
 
+def row_pointers(indices: Any, indptr: Any, rows: int) -> Array:
+    """Where each row begins, also where an empty ``indptr`` says that all rows are of one length."""
+    return np.asarray(indptr) if np.size(indptr) else np.arange(rows + 1) * (len(indices) // max(rows, 1))
+
+
 def matrix(data: Any, indices: Any, indptr: Any, cols: int) -> Any:
     """The sparse matrix of SciPy, in float64; entries that are stored twice add."""
     weights = np.broadcast_to(np.asarray(data).astype(np.float64).reshape(-1), np.shape(indices))
@@ -54,15 +64,15 @@ def _lanes(function: Callable[..., Array], operands: tuple[Array, ...]) -> Array
 
 def scatter_value(data: Array, indices: Array, indptr: Array, x: Array, *, cols: int, binary: bool) -> Array:
     def one(data: Array, indices: Array, indptr: Array, x: Array) -> Array:
-        y: Array = effective(x, binary) @ matrix(data, indices, indptr, cols)
+        y: Array = effective(x, binary) @ matrix(data, indices, row_pointers(indices, indptr, len(x)), cols)
         return y
 
     return _lanes(one, (data, indices, indptr, x))
 
 
-def gather_value(data: Array, indices: Array, indptr: Array, x: Array, *, binary: bool) -> Array:
+def gather_value(data: Array, indices: Array, indptr: Array, x: Array, *, rows: int, binary: bool) -> Array:
     def one(data: Array, indices: Array, indptr: Array, x: Array) -> Array:
-        y: Array = matrix(data, indices, indptr, len(x)) @ effective(x, binary)
+        y: Array = matrix(data, indices, row_pointers(indices, indptr, rows), len(x)) @ effective(x, binary)
         return y
 
     return _lanes(one, (data, indices, indptr, x))
@@ -72,13 +82,30 @@ def sddmm_value(
     y: Array, x: Array, indices: Array, indptr: Array, *, dtype: Any, lanes: tuple[int, ...], binary: tuple[bool, bool]
 ) -> Array:
     def one(y: Array, x: Array, indices: Array, indptr: Array) -> Array:
-        entry, row, column = places(indices, indptr, len(x))
+        entry, row, column = places(indices, row_pointers(indices, indptr, len(y)), len(x))
         z = np.zeros(len(indices))
         z[entry] = effective(y, binary[0])[row] * effective(x, binary[1])[column]
         return z
 
     z = _lanes(one, (y, x, indices, indptr))
     return z.sum(tuple(i for i, length in enumerate(lanes) if length == 1), keepdims=True) if lanes else z
+
+
+def coo_value(data: Array, row: Array, col: Array, x: Array, *, size: int, binary: bool) -> Array:
+    def one(data: Array, row: Array, col: Array, x: Array) -> Array:
+        weights = np.broadcast_to(data.astype(np.float64), row.shape)
+        inside = (row >= 0) & (row < len(x)) & (col >= 0) & (col < size)
+        entries = (weights[inside], (row[inside], col[inside]))
+        y: Array = effective(x, binary) @ scipy.sparse.csr_array(entries, shape=(len(x), size))
+        return y
+
+    return _lanes(one, (data, row, col, x))
+
+
+def dense_value(weights: Array, x: Array, *, transpose: bool, binary: bool) -> Array:
+    by = weights.swapaxes(-1, -2) if transpose else weights
+    y: Array = (effective(x, binary)[..., None, :] @ by.astype(np.float64))[..., 0, :]
+    return y
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +120,24 @@ class Operator:
     @property
     def target(self) -> str:
         """The name of its native handler."""
-        return f"spikax_{self.name}_cpu"
+        return f"spikax_{self.name.split(',')[0]}_cpu"
 
 
 OPERATORS = (
     Operator("scatter", scatter, scatter_specs, scatter_value),
     Operator("gather", gather, gather_specs, gather_value),
     Operator("sddmm", sddmm, sddmm_specs, sddmm_value),
+    Operator("coo", coo, coo_specs, coo_value),
+    Operator("dense", dense, dense_specs, dense_value),
+    Operator(
+        "dense, transposed",
+        dense,
+        types.SimpleNamespace(SPECS=dense_specs.SPECS, arguments=dense_specs.transposed),
+        dense_value,
+    ),
 )
+COMPRESSED = OPERATORS[:3]
+"""Those whose matrix is compressed by rows."""
 
 
 def small(
@@ -156,11 +193,34 @@ def _products(binary: bool, homogeneous: bool) -> list[Function]:
         ),
         Function(
             f"gather, {kind}",
-            lambda data, x: gather(data, indices, indptr, x, binary=binary),
+            lambda data, x: gather(data, indices, indptr, x, rows=6, binary=binary),
             lambda data, x: todense(data, indices, indptr, 5) @ through(x, binary),
             (data, cols),
         ),
+        _coordinates(binary, homogeneous, f"coo, {kind}"),
     ]
+
+
+def _coordinates(binary: bool, homogeneous: bool, name: str) -> Function:
+    data, col, indptr = small(homogeneous=homogeneous)
+    row = places(col, indptr, 5)[1].astype(np.int32)
+    order = np.random.default_rng(5).permutation(len(row))
+    row, col = row[order], col[order]
+    return Function(
+        name,
+        lambda data, x: coo(data, row, col, x, size=5, binary=binary),
+        lambda data, x: through(x, binary) @ jnp.zeros((6, 5), data.dtype).at[row, col].add(data),
+        (data, spikes(6, 1)),
+    )
+
+
+def _full(binary: bool, transpose: bool) -> Function:
+    return Function(
+        f"dense, {'binary' if binary else 'valued'}, {'transposed' if transpose else 'as it is'}",
+        lambda weights, x: dense(weights, x, transpose=transpose, binary=binary),
+        lambda weights, x: through(x, binary) @ (weights.T if transpose else weights),
+        (spikes(5, 7, lanes=(6,)), spikes(5 if transpose else 6, 8)),
+    )
 
 
 def _sampled(binary: tuple[bool, bool]) -> Function:
@@ -177,6 +237,7 @@ def _sampled(binary: tuple[bool, bool]) -> Function:
 TRUTH = (False, True)
 FUNCTIONS = (
     *(function for binary in TRUTH for homogeneous in TRUTH for function in _products(binary, homogeneous)),
+    *(_full(binary, transpose) for binary in TRUTH for transpose in TRUTH),
     *(_sampled((y, x)) for y in TRUTH for x in TRUTH),
 )
 

@@ -1,11 +1,14 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
-from spikax_kernels import CSR, ShapeError, plot
+from spikax_kernels import CSR, Dense, FixedNumPerPost, FixedNumPerPre, ShapeError, plot
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -51,12 +54,46 @@ def test_what_is_left_of_the_last_bin_is_not_shown(ax: Axes) -> None:
     np.testing.assert_array_equal(ax.patches[0].get_data().values, [2000, 2000])  # type: ignore[attr-defined]
 
 
-def test_spy_has_a_dot_for_each_entry(ax: Axes) -> None:
-    A = CSR.from_dense(np.array([[0, 1, 0], [0, 0, 0], [2, 0, 3]], np.float32))
-    assert plot.spy(A, ax=ax) is ax
-    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 0, 2])
-    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0, 2, 2])
-    assert ax.get_ylim() == (2.5, -0.5)
+DENSE = np.array([[0, 1, 0, 0], [0, 0, 0, 0], [2, 0, 3, 0]], np.float32)
+COMPRESSED = scipy.sparse.csr_array(DENSE)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        CSR.from_dense(DENSE),
+        CSR.from_dense(DENSE).tocsc(),
+        CSR.from_dense(DENSE).tocoo(),
+        FixedNumPerPre(1.0, np.array([[1, 4], [4, 4], [2, 0]]), shape=DENSE.shape, check=False),
+        FixedNumPerPost(1.0, np.array([[2], [0], [2], [3]]), shape=DENSE.shape, check=False),
+        Dense(DENSE),
+        scipy.sparse.csr_array(DENSE),
+        scipy.sparse.csc_array(DENSE),
+        scipy.sparse.coo_array(DENSE),
+        SimpleNamespace(indices=COMPRESSED.indices, indptr=COMPRESSED.indptr, shape=DENSE.shape),
+        DENSE,
+    ],
+    ids=[
+        *("CSR", "CSC", "COO", "FixedNumPerPre", "FixedNumPerPost", "Dense"),
+        *("SciPy's csr", "SciPy's csc", "SciPy's coo", "bare arrays", "array"),
+    ],
+)
+def test_spy_has_a_dot_for_each_entry_of_any_format(ax: Axes, matrix: Any) -> None:
+    assert plot.spy(matrix, ax=ax) is ax
+    (line,) = ax.lines
+    assert sorted(map(tuple, np.asarray(line.get_xydata()).tolist())) == [(0, 2), (1, 0), (2, 2)]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 3.5), (2.5, -0.5))
+
+
+def test_spy_shows_no_padding(ax: Axes) -> None:
+    A = CSR(np.float32(1), np.array([1, 4, -1, 9], np.int32), np.array([0, 3, 3], np.int32), shape=(2, 4), check=False)
+    plot.spy(A, ax=ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0]])
+
+
+def test_spy_of_something_else_than_a_matrix_is_an_error(ax: Axes) -> None:
+    with pytest.raises(ShapeError, match=r"matrix: got shape \(3,\); expected \(n_pre, n_post\)"):
+        plot.spy(np.ones(3), ax=ax)
 
 
 def test_axes_are_made_where_none_are_given() -> None:

@@ -9,10 +9,11 @@ namespace spikax {
 // Rows of entries: entry k of row i, for k in [indptr[i], indptr[i + 1]), is in column indices[k]. I is int32_t or int64_t.
 template <typename I>
 struct Compressed {
-  const void* indptr;
-  bool wide;  // whether indptr holds int64_t; asked once a row, so not worth a template parameter
+  const void* indptr;  // null: all rows are of one length, so hold entries / rows entries each
+  bool wide;           // whether indptr holds int64_t; asked once a row, so not worth a template parameter
   const I* indices;
   int64_t rows, cols, entries;
+  int64_t length;  // of each row, where indptr is null
 
   // The entries of row i. Pointers out of range are clamped, and pointers that decrease make an empty row.
   int64_t Begin(int64_t i) const { return Pointer(i); }
@@ -33,6 +34,7 @@ struct Compressed {
 
  private:
   int64_t Pointer(int64_t i) const {
+    if (indptr == nullptr) return i * length;
     const int64_t pointer = wide ? static_cast<const int64_t*>(indptr)[i] : static_cast<const int32_t*>(indptr)[i];
     return std::clamp<int64_t>(pointer, 0, entries);
   }

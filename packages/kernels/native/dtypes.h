@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <new>
 
+#include "half.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace spikax {
@@ -21,7 +22,9 @@ template <typename Visit>
 ffi::Error VisitWeight(ffi::DataType dtype, Visit&& visit) {
   if (dtype == ffi::F32) return visit(Type<float>{});
   if (dtype == ffi::F64) return visit(Type<double>{});
-  return ffi::Error::InvalidArgument("weights must be float32 or float64");
+  if (dtype == ffi::F16) return visit(Type<Half>{});
+  if (dtype == ffi::BF16) return visit(Type<BFloat16>{});
+  return ffi::Error::InvalidArgument("weights must be float16, bfloat16, float32 or float64");
 }
 
 template <typename Visit>
@@ -31,27 +34,33 @@ ffi::Error VisitIndex(ffi::DataType dtype, Visit&& visit) {
   return ffi::Error::InvalidArgument("indices must be int32 or int64");
 }
 
-// Events are bool, a byte each, or have the dtype T of the weights.
+// Events are bool, a byte each, or have the dtype of the weights, whose type is T.
 template <typename T, typename Visit>
-ffi::Error VisitEvents(ffi::DataType dtype, Visit&& visit) {
+ffi::Error VisitEvents(ffi::DataType weights, ffi::DataType dtype, Visit&& visit) {
   if (dtype == ffi::PRED) return visit(Type<uint8_t>{});
-  if (dtype == (sizeof(T) == sizeof(float) ? ffi::F32 : ffi::F64)) return visit(Type<T>{});
+  if (dtype == weights) return visit(Type<T>{});
   return ffi::Error::InvalidArgument("events must be bool or have the dtype of the weights");
 }
 
-// Gives what run(weight, index, event) gives for the three dtypes of a product; a lack of memory becomes an error.
+// Gives what run(weight, event) gives for the two dtypes of a dense product; a lack of memory becomes an error.
+template <typename Run>
+ffi::Error Dispatch(ffi::DataType weights, ffi::DataType events, Run&& run) {
+  return VisitWeight(weights, [&](auto weight) {
+    return VisitEvents<typename decltype(weight)::type>(weights, events, [&](auto event) -> ffi::Error {
+      try {
+        return run(weight, event);
+      } catch (const std::bad_alloc&) {
+        return ffi::Error(ffi::ErrorCode::kResourceExhausted, "out of memory");
+      }
+    });
+  });
+}
+
+// The same of run(weight, index, event), for the three dtypes of a sparse product.
 template <typename Run>
 ffi::Error Dispatch(ffi::DataType weights, ffi::DataType indices, ffi::DataType events, Run&& run) {
-  return VisitWeight(weights, [&](auto weight) {
-    return VisitIndex(indices, [&](auto index) {
-      return VisitEvents<typename decltype(weight)::type>(events, [&](auto event) -> ffi::Error {
-        try {
-          return run(weight, index, event);
-        } catch (const std::bad_alloc&) {
-          return ffi::Error(ffi::ErrorCode::kResourceExhausted, "out of memory");
-        }
-      });
-    });
+  return VisitIndex(indices, [&](auto index) {
+    return Dispatch(weights, events, [&](auto weight, auto event) { return run(weight, index, event); });
   });
 }
 

@@ -19,7 +19,8 @@ inline constexpr int64_t kInlineWork = 32768;
 
 // Runs body(task) once for each task in [0, tasks). The caller takes tasks like every helper and, when none is left, waits only
 // for those that a helper has begun: a helper that the pool never gets round to start holds nobody up, so any number of handlers
-// may share a pool of any size. `pool` needs num_threads() and Schedule(function). `body` must not throw.
+// may share a pool of any size. `pool` needs num_threads() and Schedule(function). What `body` may throw is std::bad_alloc; the caller
+// gets it, too, once no task runs any more.
 template <typename Pool, typename Body>
 void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
   const int64_t helpers = std::min<int64_t>(tasks, pool.num_threads()) - 1;
@@ -29,6 +30,7 @@ void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
   }
   struct Shared {
     std::atomic<int64_t> next{0};
+    std::atomic<bool> exhausted{false};
     int64_t done = 0;
     std::mutex mutex;
     std::condition_variable finished;
@@ -37,7 +39,13 @@ void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
   auto shared = std::make_shared<Shared>();
   auto work = [shared, tasks, &body] {
     int64_t mine = 0;
-    for (int64_t task; (task = shared->next.fetch_add(1, std::memory_order_relaxed)) < tasks; ++mine) body(task);
+    for (int64_t task; (task = shared->next.fetch_add(1, std::memory_order_relaxed)) < tasks; ++mine) {
+      try {
+        body(task);
+      } catch (const std::bad_alloc&) {
+        shared->exhausted = true;
+      }
+    }
     if (mine == 0) return;
     std::lock_guard<std::mutex> lock(shared->mutex);
     shared->done += mine;
@@ -54,6 +62,7 @@ void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);
   shared->finished.wait(lock, [&] { return shared->done == tasks; });
+  if (shared->exhausted) throw std::bad_alloc();
 }
 
 // The half-open range that task number `task` of `tasks` has of [0, size).

@@ -1,6 +1,7 @@
 // The kernels' handlers, called as XLA calls them but by this program: with buffers that end where their elements end, with structure
 // that describes no matrix, from many threads, on thread pools of several sizes. Each result is compared with a plain loop over the
-// definition. Weights are small integers, so that sums are exact and every order of them gives the same bits.
+// definition. Weights are small integers, so that sums are exact, before they are rounded to half precision, and every order of them
+// gives the same bits.
 //
 // Under AddressSanitizer and UBSan, then under ThreadSanitizer (HEADERS is what `python -c "import jax; print(jax.ffi.include_dir())"`
 // prints; each builds and runs in under a minute):
@@ -27,11 +28,14 @@
 #include <thread>
 #include <vector>
 
+#include "half.h"
 #include "xla/ffi/api/c_api.h"
 
 extern "C" XLA_FFI_Error* spikax_scatter_cpu(XLA_FFI_CallFrame*);
 extern "C" XLA_FFI_Error* spikax_gather_cpu(XLA_FFI_CallFrame*);
 extern "C" XLA_FFI_Error* spikax_sddmm_cpu(XLA_FFI_CallFrame*);
+extern "C" XLA_FFI_Error* spikax_coo_cpu(XLA_FFI_CallFrame*);
+extern "C" XLA_FFI_Error* spikax_dense_cpu(XLA_FFI_CallFrame*);
 
 struct XLA_FFI_Error {
   std::string message;
@@ -126,7 +130,7 @@ struct Array {
   int64_t Width() const {
     switch (dtype) {
       case XLA_FFI_DataType_PRED: return 1;
-      case XLA_FFI_DataType_F16: return 2;
+      case XLA_FFI_DataType_F16: case XLA_FFI_DataType_BF16: return 2;
       case XLA_FFI_DataType_F32: case XLA_FFI_DataType_S32: return 4;
       default: return 8;
     }
@@ -137,11 +141,15 @@ struct Array {
   void Set(int64_t i, double value) {
     if (dtype == XLA_FFI_DataType_F32) As<float>()[i] = static_cast<float>(value);
     else if (dtype == XLA_FFI_DataType_F64) As<double>()[i] = value;
+    else if (dtype == XLA_FFI_DataType_F16) As<spikax::Half>()[i] = spikax::Half(static_cast<float>(value));
+    else if (dtype == XLA_FFI_DataType_BF16) As<spikax::BFloat16>()[i] = spikax::BFloat16(static_cast<float>(value));
     else As<unsigned char>()[i] = value != 0;
   }
   double Get(int64_t i) const {
     if (dtype == XLA_FFI_DataType_F32) return As<float>()[i];
     if (dtype == XLA_FFI_DataType_F64) return As<double>()[i];
+    if (dtype == XLA_FFI_DataType_F16) return static_cast<float>(As<spikax::Half>()[i]);
+    if (dtype == XLA_FFI_DataType_BF16) return static_cast<float>(As<spikax::BFloat16>()[i]);
     return As<unsigned char>()[i];
   }
   void SetIndex(int64_t i, int64_t value) {
@@ -150,18 +158,19 @@ struct Array {
   }
   int64_t Index(int64_t i) const { return dtype == XLA_FFI_DataType_S32 ? As<int32_t>()[i] : As<int64_t>()[i]; }
   int64_t Last() const { return dims.back(); }
-  // Where the elements for a lane begin, if axes of length 1 serve every lane.
+  // Where the elements for a lane begin, if axes of length 1 serve every lane; a matrix has two axes within a lane.
   int64_t Lane(const Dims& lane) const {
     int64_t at = 0;
     for (size_t i = 0; i < lane.size(); ++i) at = at * dims[i] + (dims[i] == 1 ? 0 : lane[i]);
-    return at * Last();
+    for (size_t i = lane.size(); i < dims.size(); ++i) at *= dims[i];
+    return at;
   }
 };
 
 using Handler = XLA_FFI_Error* (*)(XLA_FFI_CallFrame*);
 
-// Whether the handler took the call; its error is dropped.
-bool Call(Handler handler, Pool& pool, const std::vector<const Array*>& operands, Array& result) {
+// Whether the handler took the call; its error is dropped. `transpose` is an attribute of the handlers that have one.
+bool Call(Handler handler, Pool& pool, const std::vector<const Array*>& operands, Array& result, bool transpose = false) {
   std::vector<XLA_FFI_Buffer> buffers;
   for (const Array* array : operands) {
     buffers.push_back({XLA_FFI_Buffer_STRUCT_SIZE, nullptr, array->dtype, array->bytes.get(),
@@ -182,7 +191,13 @@ bool Call(Handler handler, Pool& pool, const std::vector<const Array*>& operands
   frame.stage = XLA_FFI_ExecutionStage_EXECUTE;
   frame.args = {XLA_FFI_Args_STRUCT_SIZE, nullptr, static_cast<int64_t>(args.size()), types.data(), args.data()};
   frame.rets = {XLA_FFI_Rets_STRUCT_SIZE, nullptr, 1, &ret_type, &ret};
+  XLA_FFI_ByteSpan name{"transpose", 9};
+  XLA_FFI_Scalar scalar{XLA_FFI_DataType_PRED, &transpose};
+  XLA_FFI_AttrType attr_type = XLA_FFI_AttrType_SCALAR;
+  XLA_FFI_ByteSpan* names = &name;
+  void* attrs = &scalar;
   frame.attrs = {XLA_FFI_Attrs_STRUCT_SIZE, nullptr, 0, nullptr, nullptr, nullptr};
+  if (handler == spikax_dense_cpu) frame.attrs = {XLA_FFI_Attrs_STRUCT_SIZE, nullptr, 1, &attr_type, &names, &attrs};
   const std::unique_ptr<XLA_FFI_Error> error(handler(&frame));
   return error == nullptr;
 }
@@ -193,8 +208,9 @@ using Random = std::mt19937_64;
 
 int64_t Draw(Random& random, int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); }
 
-enum class Structure { kMatrix, kWildColumns, kTooLong, kWild, kFalling, kSawtooth };
-constexpr Structure kStructures[] = {Structure::kMatrix, Structure::kWildColumns, Structure::kTooLong,
+// Of equal rows there are no pointers, and columns are wild, too.
+enum class Structure { kMatrix, kWildColumns, kEqualRows, kTooLong, kWild, kFalling, kSawtooth };
+constexpr Structure kStructures[] = {Structure::kMatrix, Structure::kWildColumns, Structure::kEqualRows, Structure::kTooLong,
                                      Structure::kWild,   Structure::kFalling,     Structure::kSawtooth};
 
 int64_t Extreme(Random& random, const Array& array, int64_t range) {
@@ -212,6 +228,7 @@ void FillColumns(Random& random, Array& indices, int64_t cols, bool wild) {
 }
 
 void FillPointers(Random& random, Array& indptr, int64_t entries, Structure structure) {
+  if (structure == Structure::kEqualRows) return;
   for (int64_t first = 0; first < indptr.size; first += indptr.Last()) {
     std::vector<int64_t> pointers(indptr.Last());
     for (int64_t& pointer : pointers) pointer = Draw(random, 0, entries);
@@ -237,9 +254,22 @@ void FillValues(Random& random, Array& array, double active) {
 struct Sizes {
   int64_t rows, cols, entries;
   double active;
+
+  int64_t Pointers(Structure structure) const { return structure == Structure::kEqualRows ? 0 : rows + 1; }
+  // As many entries as the structure can have.
+  Sizes For(Structure structure) const {
+    Sizes sizes = *this;
+    if (structure == Structure::kEqualRows) sizes.entries = rows == 0 ? 0 : entries / rows * rows;
+    return sizes;
+  }
 };
 
 XLA_FFI_DataType Either(Random& random, XLA_FFI_DataType one, XLA_FFI_DataType other) { return Draw(random, 0, 1) ? one : other; }
+
+XLA_FFI_DataType Weight(Random& random) {
+  const XLA_FFI_DataType all[] = {XLA_FFI_DataType_F32, XLA_FFI_DataType_F64, XLA_FFI_DataType_F16, XLA_FFI_DataType_BF16};
+  return all[Draw(random, 0, 3)];
+}
 
 // `lanes` with some of its axes shared, and one more for the elements.
 Dims Some(Random& random, const Dims& lanes, int64_t last) {
@@ -269,12 +299,14 @@ void ForEachLane(const Dims& lanes, const std::function<void(const Dims&)>& visi
 }
 
 // Calls visit(row, column, entry) for each entry of a lane that is in range, by the definition.
-void ForEachEntry(const Array& indices, const Array& indptr, int64_t cols, const Dims& lane,
+void ForEachEntry(const Array& indices, const Array& indptr, const Sizes& sizes, const Dims& lane,
                   const std::function<void(int64_t, int64_t, int64_t)>& visit) {
-  const int64_t first = indices.Lane(lane), pointers = indptr.Lane(lane), entries = indices.Last();
-  for (int64_t row = 0; row + 1 < indptr.Last(); ++row) {
-    const int64_t begin = std::clamp<int64_t>(indptr.Index(pointers + row), 0, entries);
-    const int64_t end = std::clamp<int64_t>(indptr.Index(pointers + row + 1), 0, entries);
+  const int64_t first = indices.Lane(lane), pointers = indptr.Lane(lane), entries = indices.Last(), cols = sizes.cols;
+  const auto pointer = [&](int64_t row) {
+    return indptr.Last() == 0 ? row * (entries / sizes.rows) : std::clamp<int64_t>(indptr.Index(pointers + row), 0, entries);
+  };
+  for (int64_t row = 0; row < sizes.rows; ++row) {
+    const int64_t begin = pointer(row), end = pointer(row + 1);
     for (int64_t k = begin; k < end; ++k) {
       const int64_t column = indices.Index(first + k);
       if (column >= 0 && column < cols) visit(row, column, k);
@@ -282,7 +314,7 @@ void ForEachEntry(const Array& indices, const Array& indptr, int64_t cols, const
   }
 }
 
-enum class Op { kScatter, kGather, kSddmm };
+enum class Op { kScatter, kGather, kSddmm, kCoo, kDense, kDenseTransposed };
 
 // A call, with what it must give where structure says it.
 struct Case {
@@ -292,7 +324,8 @@ struct Case {
   bool known = true;  // a row whose pointers fall shares entries with others, and then sddmm may count them once or more often
 
   Handler handler() const {
-    return op == Op::kScatter ? spikax_scatter_cpu : op == Op::kGather ? spikax_gather_cpu : spikax_sddmm_cpu;
+    constexpr Handler kHandlers[] = {spikax_scatter_cpu, spikax_gather_cpu, spikax_sddmm_cpu, spikax_coo_cpu, spikax_dense_cpu};
+    return kHandlers[std::min<size_t>(static_cast<size_t>(op), 4)];
   }
   std::vector<const Array*> inputs() const {
     std::vector<const Array*> all;
@@ -301,7 +334,7 @@ struct Case {
   }
   std::unique_ptr<Array> Run(Pool& pool) const {
     auto result = std::make_unique<Array>(expected->dtype, expected->dims);
-    if (!Call(handler(), pool, inputs(), *result)) Fail("a handler refused a call that fits");
+    if (!Call(handler(), pool, inputs(), *result, op == Op::kDenseTransposed)) Fail("a handler refused a call that fits");
     return result;
   }
   void Check(const Array& result) const {
@@ -313,13 +346,13 @@ struct Case {
 };
 
 Case Product(Random& random, Op op, const Sizes& sizes, const Dims& lanes, Structure structure) {
-  const XLA_FFI_DataType weight = Either(random, XLA_FFI_DataType_F32, XLA_FFI_DataType_F64);
+  const XLA_FFI_DataType weight = Weight(random);
   const auto index = [&] { return Either(random, XLA_FFI_DataType_S32, XLA_FFI_DataType_S64); };
   const int64_t weights = Draw(random, 0, 1) ? 1 : sizes.entries;
   Case made{op, {}, nullptr};
   auto data = std::make_unique<Array>(weight, Some(random, lanes, weights));
   auto indices = std::make_unique<Array>(index(), Some(random, lanes, sizes.entries));
-  auto indptr = std::make_unique<Array>(index(), Some(random, lanes, sizes.rows + 1));
+  auto indptr = std::make_unique<Array>(index(), Some(random, lanes, sizes.Pointers(structure)));
   const int64_t in = op == Op::kScatter ? sizes.rows : sizes.cols, out = op == Op::kScatter ? sizes.cols : sizes.rows;
   auto x = std::make_unique<Array>(Either(random, XLA_FFI_DataType_PRED, weight), Some(random, lanes, in));
   FillValues(random, *data, 0.9);
@@ -333,7 +366,7 @@ Case Product(Random& random, Op op, const Sizes& sizes, const Dims& lanes, Struc
   made.expected = std::make_unique<Array>(weight, dims);
   std::vector<double> sums(made.expected->size, 0.0);
   ForEachLane(full, [&](const Dims& lane) {
-    ForEachEntry(*indices, *indptr, sizes.cols, lane, [&](int64_t row, int64_t column, int64_t k) {
+    ForEachEntry(*indices, *indptr, sizes, lane, [&](int64_t row, int64_t column, int64_t k) {
       const double event = x->Get(x->Lane(lane) + (op == Op::kScatter ? row : column));
       const double w = data->Get(data->Lane(lane) + (weights == 1 ? 0 : k));
       sums[made.expected->Lane(lane) + (op == Op::kScatter ? column : row)] += w * event;
@@ -345,14 +378,15 @@ Case Product(Random& random, Op op, const Sizes& sizes, const Dims& lanes, Struc
 }
 
 Case Sampled(Random& random, const Sizes& sizes, const Dims& lanes, Structure structure) {
-  const XLA_FFI_DataType weight = Either(random, XLA_FFI_DataType_F32, XLA_FFI_DataType_F64);
+  const XLA_FFI_DataType weight = Weight(random);
   const auto index = [&] { return Either(random, XLA_FFI_DataType_S32, XLA_FFI_DataType_S64); };
   Case made{Op::kSddmm, {}, nullptr};
-  made.known = structure == Structure::kMatrix || structure == Structure::kWildColumns || structure == Structure::kTooLong;
+  made.known = structure == Structure::kMatrix || structure == Structure::kWildColumns ||
+               structure == Structure::kEqualRows || structure == Structure::kTooLong;
   auto y = std::make_unique<Array>(Either(random, XLA_FFI_DataType_PRED, weight), Some(random, lanes, sizes.rows));
   auto x = std::make_unique<Array>(Either(random, XLA_FFI_DataType_PRED, weight), Some(random, lanes, sizes.cols));
   auto indices = std::make_unique<Array>(index(), Some(random, lanes, sizes.entries));
-  auto indptr = std::make_unique<Array>(index(), Some(random, lanes, sizes.rows + 1));
+  auto indptr = std::make_unique<Array>(index(), Some(random, lanes, sizes.Pointers(structure)));
   FillValues(random, *y, sizes.active);
   FillValues(random, *x, sizes.active);
   FillColumns(random, *indices, sizes.cols, structure != Structure::kMatrix);
@@ -362,7 +396,7 @@ Case Sampled(Random& random, const Sizes& sizes, const Dims& lanes, Structure st
   made.expected = std::make_unique<Array>(weight, Some(random, full, sizes.entries));
   std::vector<double> sums(made.expected->size, 0.0);
   ForEachLane(full, [&](const Dims& lane) {
-    ForEachEntry(*indices, *indptr, sizes.cols, lane, [&](int64_t row, int64_t column, int64_t k) {
+    ForEachEntry(*indices, *indptr, sizes, lane, [&](int64_t row, int64_t column, int64_t k) {
       sums[made.expected->Lane(lane) + k] += y->Get(y->Lane(lane) + row) * x->Get(x->Lane(lane) + column);
     });
   });
@@ -371,11 +405,76 @@ Case Sampled(Random& random, const Sizes& sizes, const Dims& lanes, Structure st
   return made;
 }
 
-Case Make(Random& random, Op op, const Sizes& sizes, const Dims& lanes, Structure structure) {
+// Entries in any order; of structures there are only columns, and rows, that are in range or not.
+Case Coordinates(Random& random, const Sizes& sizes, const Dims& lanes, Structure structure) {
+  const XLA_FFI_DataType weight = Weight(random), index = Either(random, XLA_FFI_DataType_S32, XLA_FFI_DataType_S64);
+  const int64_t weights = Draw(random, 0, 1) ? 1 : sizes.entries;
+  Case made{Op::kCoo, {}, nullptr};
+  auto data = std::make_unique<Array>(weight, Some(random, lanes, weights));
+  auto row = std::make_unique<Array>(index, Some(random, lanes, sizes.entries));
+  auto col = std::make_unique<Array>(index, Some(random, lanes, sizes.entries));
+  auto x = std::make_unique<Array>(Either(random, XLA_FFI_DataType_PRED, weight), Some(random, lanes, sizes.rows));
+  FillValues(random, *data, 0.9);
+  FillColumns(random, *row, sizes.rows, structure != Structure::kMatrix);
+  FillColumns(random, *col, sizes.cols, structure != Structure::kMatrix);
+  FillValues(random, *x, sizes.active);
+
+  const Dims full = Broadcast({data.get(), row.get(), col.get(), x.get()});
+  Dims dims = full;
+  dims.push_back(sizes.cols);
+  made.expected = std::make_unique<Array>(weight, dims);
+  std::vector<double> sums(made.expected->size, 0.0);
+  ForEachLane(full, [&](const Dims& lane) {
+    for (int64_t k = 0; k < sizes.entries; ++k) {
+      const int64_t i = row->Index(row->Lane(lane) + k), j = col->Index(col->Lane(lane) + k);
+      if (i < 0 || i >= sizes.rows || j < 0 || j >= sizes.cols) continue;
+      sums[made.expected->Lane(lane) + j] += data->Get(data->Lane(lane) + (weights == 1 ? 0 : k)) * x->Get(x->Lane(lane) + i);
+    }
+  });
+  for (int64_t i = 0; i < made.expected->size; ++i) made.expected->Set(i, sums[i]);
+  for (auto* operand : {&data, &row, &col, &x}) made.operands.push_back(std::move(*operand));
+  return made;
+}
+
+// A matrix that is small enough to be dense.
+Case Full(Random& random, Op op, const Sizes& sizes, const Dims& lanes) {
+  const int64_t rows = std::min<int64_t>(sizes.rows, 2000), cols = std::min<int64_t>(sizes.cols, 1500), in = op == Op::kDense ? rows : cols;
+  const XLA_FFI_DataType weight = Weight(random);
+  Case made{op, {}, nullptr};
+  Dims matrix = Some(random, lanes, rows);
+  matrix.push_back(cols);
+  auto weights = std::make_unique<Array>(weight, matrix);
+  auto x = std::make_unique<Array>(Either(random, XLA_FFI_DataType_PRED, weight), Some(random, lanes, in));
+  FillValues(random, *weights, 0.9);
+  FillValues(random, *x, sizes.active);
+
+  Dims full = lanes;
+  for (size_t i = 0; i < full.size(); ++i) full[i] = weights->dims[i] == 1 ? x->dims[i] : weights->dims[i];
+  Dims dims = full;
+  dims.push_back(op == Op::kDense ? cols : rows);
+  made.expected = std::make_unique<Array>(weight, dims);
+  std::vector<double> sums(made.expected->size, 0.0);
+  ForEachLane(full, [&](const Dims& lane) {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) {
+        const double event = x->Get(x->Lane(lane) + (op == Op::kDense ? i : j));
+        sums[made.expected->Lane(lane) + (op == Op::kDense ? j : i)] += weights->Get(weights->Lane(lane) + i * cols + j) * event;
+      }
+    }
+  });
+  for (int64_t i = 0; i < made.expected->size; ++i) made.expected->Set(i, sums[i]);
+  for (auto* operand : {&weights, &x}) made.operands.push_back(std::move(*operand));
+  return made;
+}
+
+Case Make(Random& random, Op op, const Sizes& any, const Dims& lanes, Structure structure) {
+  const Sizes sizes = any.For(structure);
+  if (op == Op::kCoo) return Coordinates(random, sizes, lanes, structure);
+  if (op == Op::kDense || op == Op::kDenseTransposed) return Full(random, op, sizes, lanes);
   return op == Op::kSddmm ? Sampled(random, sizes, lanes, structure) : Product(random, op, sizes, lanes, structure);
 }
 
-constexpr Op kOps[] = {Op::kScatter, Op::kGather, Op::kSddmm};
+constexpr Op kOps[] = {Op::kScatter, Op::kGather, Op::kSddmm, Op::kCoo, Op::kDense, Op::kDenseTransposed};
 const Sizes kSmall[] = {{0, 5, 9, 1.0}, {5, 0, 9, 1.0}, {5, 4, 0, 0.5}, {1, 1, 1, 1.0},   {7, 5, 1, 0.5},
                         {9, 8, 40, 0.0}, {9, 8, 40, 0.5}, {64, 65, 700, 0.2}, {300, 97, 3000, 0.3}};
 const Dims kLanes[] = {{}, {1}, {3}, {0}, {2, 3}};
@@ -411,6 +510,7 @@ void LargeCasesGiveTheSameBitsOnAnyPool() {
         // A sawtooth repeats all entries every other row, so it is only run where rows are few.
         if (structure == Structure::kSawtooth && sizes.rows > 100) continue;
         if (structure == Structure::kWild && sizes.rows > 100) continue;
+        if ((op == Op::kDense || op == Op::kDenseTransposed) && structure != Structure::kMatrix) continue;
         const Case made = Make(random, op, sizes, structure == Structure::kMatrix ? Dims{2} : Dims{}, structure);
         const auto first = made.Run(none);
         made.Check(*first);
@@ -452,7 +552,8 @@ void ManyCallersShareOnePool(int threads) {
 void MisfitsAreRefused() {
   Pool pool(1);
   constexpr XLA_FFI_DataType f32 = XLA_FFI_DataType_F32, f64 = XLA_FFI_DataType_F64, s32 = XLA_FFI_DataType_S32;
-  constexpr XLA_FFI_DataType pred = XLA_FFI_DataType_PRED, f16 = XLA_FFI_DataType_F16;
+  constexpr XLA_FFI_DataType s64 = XLA_FFI_DataType_S64;
+  constexpr XLA_FFI_DataType pred = XLA_FFI_DataType_PRED, f8 = XLA_FFI_DataType_F8E4M3FN;
   struct Type {
     XLA_FFI_DataType dtype;
     Dims dims;
@@ -476,8 +577,8 @@ void MisfitsAreRefused() {
     Type type;
   };
   for (const Misfit& misfit : std::vector<Misfit>{
-           {0, {f32, {3}}}, {0, {f16, {4}}}, {0, {f64, {4}}}, {0, {f32, {2, 4}}}, {1, {s32, {5}}}, {1, {f32, {4}}}, {2, {s32, {4}}},
-           {2, {s32, {0}}}, {2, {pred, {3}}}, {3, {pred, {3}}}, {3, {f64, {2}}}, {3, {s32, {2}}}, {3, {pred, {}}}, {0, {f32, {}}}}) {
+           {0, {f32, {3}}}, {0, {f8, {4}}}, {0, {f64, {4}}}, {0, {f32, {2, 4}}}, {1, {s32, {5}}}, {1, {f32, {4}}}, {2, {s32, {4}}},
+           {2, {s32, {2}}}, {2, {pred, {3}}}, {3, {pred, {3}}}, {3, {f64, {2}}}, {3, {s32, {2}}}, {3, {pred, {}}}, {0, {f32, {}}}}) {
     std::vector<Type> operands = good;
     operands[misfit.operand] = misfit.type;
     if (!refused(spikax_scatter_cpu, operands, {f32, {3}})) Fail("scatter took what does not fit");
@@ -486,6 +587,22 @@ void MisfitsAreRefused() {
   if (!refused(spikax_gather_cpu, {{f32, {4}}, {s32, {4}}, {s32, {3}}, {pred, {3}}}, {f32, {3}})) Fail("gather took a wrong result");
   if (!refused(spikax_sddmm_cpu, outer, {f32, {5}})) Fail("sddmm took a wrong result");
   if (!refused(spikax_sddmm_cpu, outer, {f64, {4}})) Fail("sddmm took a result of another dtype");
+  // Without pointers, the entries must divide among the rows.
+  const std::vector<Type> equal{{f32, {4}}, {s32, {4}}, {s32, {0}}, {pred, {2}}}, uneven{{f32, {1}}, {s32, {4}}, {s32, {0}}, {pred, {3}}};
+  if (refused(spikax_scatter_cpu, equal, {f32, {3}}) || !refused(spikax_scatter_cpu, uneven, {f32, {3}})) Fail("rows of one length");
+  const std::vector<Type> pairs{{f32, {4}}, {s32, {4}}, {s32, {4}}, {pred, {2}}}, matrix{{f32, {2, 3}}, {pred, {2}}};
+  if (refused(spikax_coo_cpu, pairs, {f32, {3}}) || refused(spikax_dense_cpu, matrix, {f32, {3}})) Fail("a call that fits");
+  for (const Misfit& misfit : std::vector<Misfit>{{0, {f32, {3}}}, {1, {s32, {5}}}, {2, {s32, {3}}}, {2, {s64, {4}}}, {3, {f64, {2}}}}) {
+    std::vector<Type> operands = pairs;
+    operands[misfit.operand] = misfit.type;
+    if (!refused(spikax_coo_cpu, operands, {f32, {3}})) Fail("coo took what does not fit");
+  }
+  for (const Misfit& misfit : std::vector<Misfit>{{0, {f32, {3}}}, {0, {f32, {3, 3}}}, {0, {f32, {2, 2}}}, {0, {f32, {1, 2, 3}}},
+                                                  {1, {pred, {3}}}, {1, {f64, {2}}}, {1, {pred, {}}}}) {
+    std::vector<Type> operands = matrix;
+    operands[misfit.operand] = misfit.type;
+    if (!refused(spikax_dense_cpu, operands, {f32, {3}})) Fail("dense took what does not fit");
+  }
   const std::vector<Type> lanes{{f32, {2, 4}}, {s32, {3, 4}}, {s32, {1, 3}}, {pred, {1, 2}}};
   if (!refused(spikax_scatter_cpu, lanes, {f32, {3, 3}})) Fail("scatter took lanes that do not broadcast");
 }

@@ -9,6 +9,10 @@ import pytest
 
 from spikax_core.testing import Case, Property, check_kernel
 from spikax_kernels.ops._spec import Spec
+from spikax_kernels.ops.coo import op as coo_op
+from spikax_kernels.ops.coo import specs as coo_specs
+from spikax_kernels.ops.dense import op as dense_op
+from spikax_kernels.ops.dense import specs as dense_specs
 from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.gather import specs as gather_specs
 from spikax_kernels.ops.scatter import op as scatter_op
@@ -20,6 +24,13 @@ OPERATORS: dict[str, tuple[Any, Any, int]] = {
     "scatter": (scatter_op.kernel, scatter_specs, 3),
     "gather": (gather_op.kernel, gather_specs, 3),
     "sddmm": (sddmm_op.kernel, sddmm_specs, 0),
+    "coo": (coo_op.kernel, coo_specs, 3),
+    "dense": (dense_op.kernel, dense_specs, 1),
+    "dense, transposed": (
+        dense_op.kernel,
+        types.SimpleNamespace(SPECS=dense_specs.SPECS, arguments=dense_specs.transposed),
+        1,
+    ),
 }
 """Name, operator, its table, and the argument that holds the events."""
 
@@ -32,6 +43,7 @@ NATIVE = (
     "binary, per entry, float32, int32",
     "bool, per entry, float64, int64",
     "batch of batches, valued",
+    "equal rows",
 )
 
 OTHER = "a native kernel knows nothing of it, and another row covers it"

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from spikax_core import use_backend
-from tests.kernels._oracle import OPERATORS, Array, Operator, assert_close, spikes
+from spikax_kernels import ShapeError
+from spikax_kernels.ops.coo.op import coo
+from tests.kernels._oracle import COMPRESSED, OPERATORS, Array, Operator, assert_close, coo_value, spikes
 
 ROWS, COLS, ENTRIES = 40, 30, 200
-each = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+each = pytest.mark.parametrize("operator", COMPRESSED, ids=lambda operator: operator.name)
 backends = pytest.mark.parametrize("backend", ["cpp", "reference"])
 widths = pytest.mark.parametrize("index", ["int32", "int64"])
 
@@ -23,7 +25,7 @@ def arguments(operator: Operator, indices: Array, indptr: Array) -> tuple[tuple[
         return (np.ones(ROWS, np.float32), spikes(COLS), indices, indptr), kind
     if operator.name == "scatter":
         return (ones, indices, indptr, np.ones(ROWS, bool)), {"cols": COLS, "binary": True}
-    return (ones, indices, indptr, np.ones(COLS, bool)), {"binary": True}
+    return (ones, indices, indptr, np.ones(COLS, bool)), {"rows": ROWS, "binary": True}
 
 
 def run(operator: Operator, backend: str, indices: Array, indptr: Array) -> Array:
@@ -52,6 +54,37 @@ def test_columns_out_of_range_are_dropped(operator: Operator, backend: str, inde
     indices, indptr = wild(ENTRIES, index, 0), pointers(index, 1)
     args, kind = arguments(operator, indices, indptr)
     assert_close(run(operator, backend, indices, indptr), operator.value(*args, **kind))
+
+
+@each
+@backends
+@widths
+def test_columns_out_of_range_are_dropped_from_rows_of_one_length(operator: Operator, backend: str, index: str) -> None:
+    indices, none = wild(ENTRIES, index, 0), np.zeros(0, index)
+    args, kind = arguments(operator, indices, none)
+    assert_close(run(operator, backend, indices, none), operator.value(*args, **kind))
+
+
+@each
+@pytest.mark.parametrize("entries", [ENTRIES - 1, ENTRIES + 1])
+def test_entries_that_do_not_divide_among_rows_of_one_length_are_refused(operator: Operator, entries: int) -> None:
+    with pytest.raises(ShapeError, match=f"indices: got {entries} entries for {ROWS} rows of one length"):
+        run(operator, "cpp", np.zeros(entries, np.int32), np.zeros(0, np.int32))
+
+
+@backends
+@widths
+def test_rows_and_columns_out_of_range_are_dropped_from_coordinates(backend: str, index: str) -> None:
+    row: Any = wild(ENTRIES, index, 0)
+    col: Any = wild(ENTRIES, index, 1)
+    events: Any = np.ones(ROWS, bool)
+    ones = np.ones(ENTRIES, np.float32)
+    with use_backend(backend), jax.enable_x64(index == "int64"):
+        got = jax.jit(lambda *args: coo(*args, size=COLS))(ones, row, col, events)
+        gradient = jax.grad(lambda data: coo(data, row, col, events, size=COLS).sum())(jnp.asarray(ones))
+    assert_close(got, coo_value(ones, row, col, events, size=COLS, binary=True))
+    inside = (row >= 0) & (row < ROWS) & (col >= 0) & (col < COLS)
+    np.testing.assert_array_equal(gradient, inside)
 
 
 @each
@@ -112,7 +145,7 @@ def test_an_inactive_event_contributes_nothing_whatever_the_weight(operator: Ope
         "scatter": np.array([np.inf, np.nan, 1, 2], np.float32),  # row 0 is inactive
         "gather": np.array([np.inf, 1, np.nan, 2], np.float32),  # column 0 is inactive
     }[operator.name]
-    kind = {"cols": 2} if operator.name == "scatter" else {}
+    kind = {"cols" if operator.name == "scatter" else "rows": 2}
     for events in (np.array([0.0, -1.0], np.float32), np.array([-0.0, np.nan], np.float32), np.array([False, True])):
         for backend in ("cpp", "reference"):
             with use_backend(backend):

@@ -14,7 +14,7 @@ from spikax_kernels.ops.scatter import specs as scatter_specs
 from tests.kernels._oracle import OPERATORS, Operator, assert_close
 
 # Beside the rounding of a dtype, that of a sum of some hundred numbers.
-TOLERANCE = {"float16": 2e-3, "float32": 2e-6, "float64": 1e-14}
+TOLERANCE = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 2e-6, "float64": 1e-14, "int32": 0.0}
 CASES = [
     pytest.param(operator, spec, id=f"{operator.name}: {spec.name}")
     for operator in OPERATORS
@@ -62,7 +62,7 @@ def test_the_native_kernel_serves_the_dtypes_it_is_compiled_for(operator: Operat
     args, params = operator.specs.arguments(spec)
     with widths(spec):
         text = jax.jit(lambda *args: operator.call(*args, **params)).lower(*args).as_text()
-    assert text.count(f"@{operator.target}(") == (0 if spec.dtype == "float16" else 1)
+    assert text.count(f"@{operator.target}(") == (0 if spec.dtype == "int32" else 1)
 
 
 def test_no_two_cases_of_a_table_have_one_name() -> None:
@@ -76,6 +76,6 @@ def test_arguments_are_as_the_table_says(spec: Spec) -> None:
     (data, indices, indptr, x), _ = scatter_specs.arguments(spec)
     assert (data.dtype, indices.dtype, indptr.dtype) == (spec.dtype, spec.index, spec.index)
     assert data.shape[-1] == (1 if spec.homogeneous else indices.shape[-1])
-    assert indptr.shape[-1] == spec.rows + 1
+    assert indptr.shape[-1] == (0 if spec.equal else spec.rows + 1)
     assert x.shape == (*spec.lanes, spec.rows)
     assert np.all((indices >= 0) & (indices < spec.cols))

@@ -21,5 +21,9 @@ class StructureError(SpikaxError, ValueError):
     """Sparse structure that does not describe a matrix: an index out of range, or row pointers that decrease."""
 
 
+class SurrogateError(SpikaxError, ValueError):
+    """A surrogate derivative that there is no such name for, or one that does not give a number for each number."""
+
+
 class MissingExtraError(SpikaxError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""

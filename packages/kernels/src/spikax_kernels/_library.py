@@ -13,7 +13,14 @@ from spikax_core import running_api_version
 
 from ._errors import NativeLibraryError
 
-HANDLERS = ("spikax_scatter_cpu", "spikax_gather_cpu", "spikax_sddmm_cpu")
+HANDLERS = (
+    "spikax_scatter_cpu",
+    "spikax_gather_cpu",
+    "spikax_sddmm_cpu",
+    "spikax_coo_cpu",
+    "spikax_dense_cpu",
+    "spikax_random_columns_cpu",
+)
 """The CPU handlers; each is registered with XLA under its own name, which is stable across versions."""
 
 

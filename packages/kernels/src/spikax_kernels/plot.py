@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import MissingExtraError, ShapeError
-from .formats.csr import CSR
+from .formats.dense import Dense
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,11 +111,29 @@ def population_rate(
     return ax
 
 
-def spy(matrix: CSR, *, ax: Axes | None = None, **marker: Any) -> Axes:
+def _coordinates(matrix: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The row and the column of each stored entry that is in range."""
+    if isinstance(matrix, Dense):
+        matrix = matrix.data  # it stores its zeros, too
+    if hasattr(matrix, "tocoo"):
+        coo = matrix.tocoo()
+        row, column = np.asarray(coo.row), np.asarray(coo.col)
+    elif hasattr(matrix, "indptr"):
+        indptr = np.asarray(matrix.indptr)
+        row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        column = np.asarray(matrix.indices)[: len(row)]
+    else:
+        row, column = np.nonzero(np.asarray(matrix))
+    inside = (row >= 0) & (row < matrix.shape[0]) & (column >= 0) & (column < matrix.shape[1])
+    return row[inside], column[inside]
+
+
+def spy(matrix: Any, *, ax: Axes | None = None, **marker: Any) -> Axes:
     """A dot for each stored entry, presynaptic neuron against postsynaptic.
 
     Args:
-        matrix: The matrix, ``(n_pre, n_post)``.
+        matrix: A sparse matrix ``(n_pre, n_post)`` of any format, of ours or of SciPy; or an array or a ``Dense``, of
+            which the nonzero entries are shown.
         ax: The axes to draw into; new ones if left out.
         **marker: Passed to ``Axes.plot``, such as ``color`` and ``markersize``.
 
@@ -123,6 +141,7 @@ def spy(matrix: CSR, *, ax: Axes | None = None, **marker: Any) -> Axes:
         The axes.
 
     Raises:
+        ShapeError: ``matrix`` is not of rank 2.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -131,10 +150,11 @@ def spy(matrix: CSR, *, ax: Axes | None = None, **marker: Any) -> Axes:
         >>> plot.spy(CSR.from_dense(np.eye(3, dtype=np.float32))).get_xlabel()
         'Postsynaptic neuron'
     """
-    indptr = np.asarray(matrix.indptr)
-    pre = np.repeat(np.arange(matrix.shape[0]), np.diff(indptr))
+    if len(matrix.shape) != 2:
+        raise ShapeError(f"matrix: got shape {matrix.shape}; expected (n_pre, n_post)")
+    pre, post = _coordinates(matrix)
     ax = _axes(ax)
-    ax.plot(np.asarray(matrix.indices)[: indptr[-1]], pre, **(_DOTS | marker))
+    ax.plot(post, pre, **(_DOTS | marker))
     ax.set(xlabel="Postsynaptic neuron", ylabel="Presynaptic neuron")
     ax.set(xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5), aspect="equal")
     return ax

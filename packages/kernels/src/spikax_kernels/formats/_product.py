@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,11 @@ import numpy as np
 from spikax_kernels._binary import BinaryArray
 from spikax_kernels._errors import DTypeError, ShapeError
 from spikax_kernels.formats._structure import is_real
+from spikax_kernels.ops.gather.op import gather
+from spikax_kernels.ops.scatter.op import scatter
+
+if TYPE_CHECKING:
+    from spikax_kernels.formats.matrix import SparseMatrix
 
 
 class Events(NamedTuple):
@@ -40,11 +45,69 @@ def check_shapes(left: tuple[int, ...], right: tuple[int, ...], x: jax.Array) ->
         raise ShapeError(f"got {left} @ {right}; expected equal inner lengths, not {left[-1]} and {right[0]}")
 
 
-def promote(data: jax.Array, events: Events) -> tuple[jax.Array, Events]:
-    """Weights and valued events in the dtype of the result; binary events do not take part in it."""
-    if events.binary:
-        return data, events
-    # The result dtype is part of the format's contract, so the caller's setting for implicit promotion is not asked.
+def result_dtype(*operands: Any) -> Any:
+    """The dtype that JAX promotes to by default; part of a format's contract, so the caller's setting is not asked."""
     with jax.numpy_dtype_promotion("standard"):
-        dtype = jnp.result_type(data, events.array)
-    return data.astype(dtype), Events(events.array.astype(dtype), binary=False)
+        return jnp.result_type(*operands)
+
+
+def dtype_with(data: jax.Array, *events: Events) -> Any:
+    """The dtype of what weights and events give; binary events do not take part in it."""
+    return result_dtype(data, *(x.array for x in events if not x.binary))
+
+
+def cast(x: Events, dtype: Any) -> Events:
+    """Valued events in ``dtype``; binary ones as they are."""
+    return x if x.binary else x._replace(array=x.array.astype(dtype))
+
+
+def promote(data: jax.Array, x: Events) -> tuple[jax.Array, Events]:
+    """Weights and valued events in the dtype of the result."""
+    dtype = dtype_with(data, x)
+    return data.astype(dtype), cast(x, dtype)
+
+
+def with_lanes(array: jax.Array, x: jax.Array) -> jax.Array:
+    """All that ``array`` holds as one list, with as many axes in front as ``x`` has lanes."""
+    return array.reshape((1,) * (x.ndim - 1) + (array.size,))
+
+
+def deliver(data: Any, indices: Any, indptr: Any, x: Events, *, size: int, backend: str | None) -> jax.Array:
+    """The lists of active events added up: ``size`` values, for each lane of ``x``."""
+    data, indices, indptr = (with_lanes(array, x.array) for array in (data, indices, indptr))
+    return scatter(data, indices, indptr, x.array, cols=size, binary=x.binary, backend=backend)
+
+
+def collect(data: Any, indices: Any, indptr: Any, x: Events, *, size: int, backend: str | None) -> jax.Array:
+    """What each of ``size`` lists collects from the events it points at, for each lane of ``x``."""
+    data, indices, indptr = (with_lanes(array, x.array) for array in (data, indices, indptr))
+    return gather(data, indices, indptr, x.array, rows=size, binary=x.binary, backend=backend)
+
+
+def right(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
+    """``A @ x``."""
+    A._check_alone()
+    check_shapes(A.shape, x.array.shape, x.array)
+    if x.array.ndim == 1:
+        return A._multiply(x, left=False, backend=backend)
+    return A._multiply(x._replace(array=x.array.T), left=False, backend=backend).T
+
+
+def left(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
+    """``x @ A``."""
+    A._check_alone()
+    check_shapes(x.array.shape, A.shape, x.array)
+    return A._multiply(x, left=True, backend=backend)
+
+
+def sampled(A: SparseMatrix, y: Any, x: Any) -> jax.Array:
+    """``y[row] * x[column]`` at the entries of ``A``."""
+    A._check_alone()
+    rows, columns = as_events(y), as_events(x)
+    if rows is None or columns is None:
+        raise DTypeError(f"sddmm: got {type(y).__name__} and {type(x).__name__}; expected two arrays")
+    shapes = rows.array.shape, columns.array.shape
+    if shapes != ((A.shape[0],), (A.shape[1],)):
+        raise ShapeError(f"sddmm: got {shapes[0]} and {shapes[1]} for {A.shape}; expected a vector for each axis")
+    dtype = dtype_with(A.data, rows, columns)
+    return A._sample(cast(rows, dtype), cast(columns, dtype), dtype)

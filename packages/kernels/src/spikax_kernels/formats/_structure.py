@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,11 @@ _INT32 = np.iinfo(np.int32)
 def is_real(dtype: Any) -> bool:
     """Whether these are numbers that a product can add up."""
     return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+
+
+def is_known(*arrays: Any) -> bool:
+    """Whether Python can look at the values of all of these; not inside ``jit`` and ``vmap``."""
+    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
 def as_weights(data: Any) -> jax.Array:
@@ -48,50 +53,55 @@ def as_shape(shape: Any) -> tuple[int, int]:
     return lengths
 
 
-def check_compressed(data: Any, indices: Any, indptr: Any, shape: tuple[int, int], *, values: bool) -> None:
-    """Raise unless the arrays make up a matrix of ``shape``, compressed by rows; ``values``: look at concrete ones."""
-    for name, array in (("indices", indices), ("indptr", indptr)):
-        if str(getattr(array, "dtype", None)) not in ("int32", "int64"):
-            raise DTypeError(
-                f"{name}: got {getattr(array, 'dtype', type(array).__name__)}; expected an int32 or int64 array"
-            )
-        if array.ndim != 1:
-            raise ShapeError(f"{name}: got shape {array.shape}; expected rank 1")
-    if indptr.shape[0] != shape[0] + 1:
-        raise ShapeError(f"indptr: got {indptr.shape[0]} row pointers for {shape[0]} rows; expected {shape[0] + 1}")
-    if np.shape(data) not in ((), (1,), indices.shape):
-        raise ShapeError(
-            f"data: got shape {np.shape(data)}; expected (), (1,) or {indices.shape}, one weight per entry"
+def check_indices(name: str, array: Any, rank: int) -> None:
+    """Raise unless ``array`` may hold indices."""
+    if str(getattr(array, "dtype", None)) not in ("int32", "int64"):
+        raise DTypeError(
+            f"{name}: got {getattr(array, 'dtype', type(array).__name__)}; expected an int32 or int64 array"
         )
+    if array.ndim != rank:
+        raise ShapeError(f"{name}: got shape {array.shape}; expected rank {rank}")
+
+
+def check_weights(data: Any, entries: tuple[int, ...]) -> None:
+    """Raise unless ``data`` is one real weight, or one for each of the entries."""
+    if np.shape(data) not in ((), (1,), entries):
+        raise ShapeError(f"data: got shape {np.shape(data)}; expected (), (1,) or {entries}, one weight per entry")
     dtype = jnp.asarray(data).dtype
     if not is_real(dtype):
         raise DTypeError(f"data: got {dtype}; expected real weights")
-    if values and not isinstance(indptr, jax.core.Tracer):
-        _check_pointers(np.asarray(indptr), indices.shape[0])
-        if not isinstance(indices, jax.core.Tracer):
-            _check_columns(np.asarray(indices), np.asarray(indptr), shape[1])
 
 
-def _check_pointers(indptr: np.ndarray[Any, Any], entries: int) -> None:
+class Axes(NamedTuple):
+    """What a format calls the axis whose lists it stores, and the one that their indices point into."""
+
+    major: str
+    minor: str
+
+
+def check_pointers(indptr: np.ndarray[Any, Any], entries: int, axes: Axes) -> None:
+    """Raise unless lists of entries begin and end in order and in range."""
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])
     if falls.size:
-        row = int(falls[0])
+        at = int(falls[0])
         raise StructureError(
-            f"indptr: row {row} begins at {indptr[row]} and ends at {indptr[row + 1]}; expected no decrease"
+            f"indptr: {axes.major} {at} begins at {indptr[at]} and ends at {indptr[at + 1]}; expected no decrease"
         )
     if indptr[0] != 0:
-        raise StructureError(f"indptr: row 0 begins at {indptr[0]}; expected 0")
+        raise StructureError(f"indptr: {axes.major} 0 begins at {indptr[0]}; expected 0")
     if indptr[-1] > entries:
-        row = int(np.argmax(indptr > entries)) - 1
+        at = int(np.argmax(indptr > entries)) - 1
         raise StructureError(
-            f"indptr: row {row} ends at {indptr[row + 1]}; expected {entries} at most, the number of entries"
+            f"indptr: {axes.major} {at} ends at {indptr[at + 1]}; expected {entries} at most, the number of entries"
         )
 
 
-def _check_columns(indices: np.ndarray[Any, Any], indptr: np.ndarray[Any, Any], cols: int) -> None:
-    used = indices[: indptr[-1]]
-    wrong = np.flatnonzero((used < 0) | (used >= cols))
-    if wrong.size:
-        entry = int(wrong[0])
-        row = int(np.searchsorted(indptr, entry, side="right")) - 1
-        raise StructureError(f"indices: row {row} points at column {used[entry]}; expected 0 to {cols - 1}")
+def first_outside(indices: np.ndarray[Any, Any], size: int) -> int | None:
+    """The position of the first index that is not in ``range(size)``."""
+    wrong = np.flatnonzero((indices < 0) | (indices >= size))
+    return int(wrong[0]) if wrong.size else None
+
+
+def outside(axes: Axes, major: int, minor: Any, size: int, name: str = "indices") -> StructureError:
+    """The error of an index out of range."""
+    return StructureError(f"{name}: {axes.major} {major} points at {axes.minor} {minor}; expected 0 to {size - 1}")

@@ -1,23 +1,21 @@
-"""``CSR``: a sparse matrix compressed by rows, as a frozen pytree."""
+"""``CSR``: a sparse matrix compressed by rows."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, final
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from spikax_kernels._errors import ShapeError, StructureError
-from spikax_kernels.formats import _product
-from spikax_kernels.formats._structure import as_shape, as_structure, as_weights, check_compressed
-from spikax_kernels.ops._reference import accumulator, rows_of
-from spikax_kernels.ops.gather.op import gather
-from spikax_kernels.ops.scatter.op import scatter
+from spikax_kernels.formats import _convert, _indexing
+from spikax_kernels.formats._compressed import Compressed
+from spikax_kernels.formats.coo import COO
+from spikax_kernels.formats.csc import CSC
+from spikax_kernels.formats.matrix import SparseMatrix
 
 
+@final
 @jax.tree_util.register_pytree_with_keys_class
-class CSR:
+class CSR(Compressed):
     """A sparse matrix of shape ``(n_pre, n_post)``, compressed by rows: row ``i`` holds the synapses of neuron ``i``.
 
     ``spikes @ A`` delivers events: it visits the rows of active neurons and nothing else. ``A @ x`` lets each row
@@ -48,148 +46,45 @@ class CSR:
         Array([201.,  40.], dtype=float32)
     """
 
-    __slots__ = ("data", "indices", "indptr", "shape")
+    __slots__ = ()
 
-    data: jax.Array
-    indices: jax.Array
-    indptr: jax.Array
-    shape: tuple[int, int]
+    major: ClassVar[Literal[0, 1]] = 0
+    _scipy: ClassVar[Literal["csr"]] = "csr"
 
-    # NumPy would otherwise take `numpy @ A` apart element by element.
-    __array_ufunc__: ClassVar[None] = None
+    @property
+    def T(self) -> CSC:  # noqa: N802  (NumPy's name)
+        """The transpose, over the same arrays."""
+        return CSC._of(self.shape[::-1], *self._values())
 
-    def __init__(self, data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int], check: bool = True) -> None:
-        shape = as_shape(shape)
-        check_compressed(data, indices, indptr, shape, values=check)
-        self._set(as_weights(data), as_structure("indices", indices), as_structure("indptr", indptr), shape)
-
-    def _set(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
-        for name, value in zip(self.__slots__, (data, indices, indptr, shape), strict=True):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"CSR is frozen, so {name!r} cannot be set; for other weights use with_data")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"CSR is frozen, so {name!r} cannot be deleted")
-
-    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any], ...], tuple[int, int]]:
-        """The arrays, all of them leaves, with their names; the shape is static."""
-        names = self.__slots__[:3]
-        return tuple((jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names), self.shape
-
-    @classmethod
-    def tree_unflatten(cls, shape: tuple[int, int], leaves: Any) -> Self:
-        """The matrix of these leaves, whatever they are, because JAX also unflattens with placeholders."""
-        self = object.__new__(cls)
-        data, indices, indptr = leaves
-        self._set(data, indices, indptr, shape)
+    def tocsr(self) -> CSR:
+        """This matrix, as it is."""
         return self
 
-    def __reduce__(self) -> Any:
-        return _restore, (self.shape, (self.data, self.indices, self.indptr))
-
-    def __repr__(self) -> str:
-        if not all(isinstance(leaf, (jax.Array, np.ndarray)) for leaf in (self.data, self.indices, self.indptr)):
-            return f"CSR({self.data}, {self.indices}, {self.indptr}, shape={self.shape})"
-        weights = "heterogeneous" if self.data.shape[-1:] == self.indices.shape[-1:] else "homogeneous"
-        stack = f"stack of {self.indptr.shape[:-1]}, " if self.indptr.ndim > 1 else ""
-        return f"CSR({stack}shape={self.shape}, nse={self.nse}, dtype={self.dtype}, {weights})"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the weights."""
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Always 2."""
-        return 2
-
-    @property
-    def nse(self) -> int:
-        """The number of stored entries."""
-        return self.indices.shape[-1]
-
-    def with_data(self, data: Any) -> CSR:
-        """The same structure with other weights, of shape ``()``, ``(1,)`` or ``[nse]``.
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> CSR:
+        """The entries of a sparse matrix or array of SciPy, in the order it has them.
 
         Example:
-            >>> import jax, jax.numpy as jnp
+            >>> import numpy as np, scipy.sparse
             >>> from spikax_kernels import CSR
-            >>> A = CSR.from_dense(jnp.array([[1.0, 2.0], [4.0, 0.0]]))
-            >>> jax.grad(lambda data: (jnp.array([True, False]) @ A.with_data(data)).sum())(A.data)
-            Array([1., 1., 0.], dtype=float32)
+            >>> CSR.from_scipy(scipy.sparse.eye_array(3, dtype=np.float32))
+            CSR(shape=(3, 3), nse=3, dtype=float32, heterogeneous)
         """
-        check_compressed(data, self.indices, self.indptr, self.shape, values=False)
-        return CSR.tree_unflatten(self.shape, (as_weights(data), self.indices, self.indptr))
-
-    def todense(self) -> jax.Array:
-        """The matrix as an array ``[n_pre, n_post]``; what is stored twice adds, what is out of range is dropped."""
-        self._check_alone()
-        row, column = rows_of(self.indptr, self.nse), self.indices
-        # A negative index would count from the end.
-        outside = (row < 0) | (column < 0)
-        row = jnp.where(outside, self.shape[0], row)
-        wide = jnp.zeros(self.shape, accumulator(self.dtype))
-        return wide.at[row, column].add(self.data.astype(wide.dtype), mode="drop").astype(self.dtype)
+        rows = matrix.tocsr()
+        return cls(rows.data, rows.indices, rows.indptr, shape=rows.shape)
 
     @classmethod
-    def from_dense(cls, dense: Any) -> CSR:
-        """The nonzero entries of a concrete array ``[n_pre, n_post]``, in row-major order.
+    def from_bcsr(cls, matrix: Any) -> CSR:
+        """The matrix over the arrays of a ``jax.experimental.sparse.BCSR``."""
+        return _convert.from_bcsr(matrix)
 
-        Example:
-            >>> import jax.numpy as jnp
-            >>> from spikax_kernels import CSR
-            >>> CSR.from_dense(jnp.array([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]]))
-            CSR(shape=(2, 3), nse=3, dtype=float32, heterogeneous)
-        """
-        if isinstance(dense, jax.core.Tracer):
-            raise StructureError(
-                "from_dense: got a traced array, whose entries cannot be counted; build the matrix outside jit"
-            )
-        array = np.asarray(dense)
-        if array.ndim != 2:
-            raise ShapeError(f"from_dense: got shape {array.shape}; expected rank 2")
-        row, column = np.nonzero(array)
-        indptr = np.searchsorted(row, np.arange(array.shape[0] + 1))
-        index = np.promote_types(np.int32, np.min_scalar_type(-1 - max(array.shape[1], row.size)))
-        return cls(array[row, column], column.astype(index), indptr.astype(index), shape=array.shape)
+    @classmethod
+    def _exactly(cls, A: COO, nse: int | None, name: str) -> CSR:
+        return A.tocsr()
 
-    def _check_alone(self) -> None:
-        if (self.indices.ndim, self.indptr.ndim) != (1, 1) or self.data.shape not in ((), (1,), self.indices.shape):
-            raise ShapeError(f"got {self!r} with data of shape {self.data.shape}; for a stack of matrices use jax.vmap")
+    @classmethod
+    def _like(cls, A: SparseMatrix) -> CSR:
+        return A.tocsr()
 
-    def __matmul__(self, x: Any) -> jax.Array:
-        events = _product.as_events(x)
-        if events is None:
-            return NotImplemented
-        self._check_alone()
-        _product.check_shapes(self.shape, events.array.shape, events.array)
-        data, events = _product.promote(self.data, events)
-        if events.array.ndim == 1:
-            return gather(data.reshape(-1), self.indices, self.indptr, events.array, binary=events.binary)
-        return gather(
-            data.reshape(1, -1), self.indices[None], self.indptr[None], events.array.T, binary=events.binary
-        ).T
-
-    def __rmatmul__(self, x: Any) -> jax.Array:
-        events = _product.as_events(x)
-        if events is None:
-            return NotImplemented
-        self._check_alone()
-        _product.check_shapes(events.array.shape, self.shape, events.array)
-        data, events = _product.promote(self.data, events)
-        lead = (1,) * (events.array.ndim - 1)
-        return scatter(
-            data.reshape(*lead, -1),
-            self.indices.reshape(*lead, -1),
-            self.indptr.reshape(*lead, -1),
-            events.array,
-            cols=self.shape[1],
-            binary=events.binary,
-        )
-
-
-def _restore(shape: tuple[int, int], leaves: tuple[Any, ...]) -> CSR:
-    return CSR.tree_unflatten(shape, leaves)
+    def _some_rows(self, rows: Any, nse: int | None) -> CSR:
+        return _indexing.csr_rows(self, rows, nse)

@@ -8,4 +8,7 @@ the sum over entries ``k`` (in row ``r``, column ``c``) of ``data[k] * y[r] * x[
 - ``sddmm`` is its derivative by ``data``: the outer product at the entries, the gradient of a weight.
 
 Each is linear in its operands one by one, and the transpose with respect to any of them is another of the three.
+
+Two more are for matrices that are not compressed: ``coo`` for entries in any order, and ``dense``. ``rows`` reads rows
+by means of ``scatter``.
 """

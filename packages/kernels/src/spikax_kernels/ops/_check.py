@@ -12,15 +12,30 @@ from spikax_kernels._errors import DTypeError, ShapeError
 INDICES = ("int32", "int64")
 
 
+def check_indices(name: str, array: Any) -> None:
+    """Raise unless these are of a dtype that indices have."""
+    if str(array.dtype) not in INDICES:
+        raise DTypeError(f"{name}: got {array.dtype}; expected {' or '.join(INDICES)}")
+
+
 def check_matrix(indices: Any, indptr: Any, *, rows: int, data: Any = None) -> None:
     """Raise unless the arrays have the lengths of a matrix with so many rows."""
     for name, array in (("indices", indices), ("indptr", indptr)):
-        if str(array.dtype) not in INDICES:
-            raise DTypeError(f"{name}: got {array.dtype}; expected {' or '.join(INDICES)}")
-    if indptr.shape[-1] != rows + 1:
+        check_indices(name, array)
+    entries = indices.shape[-1]
+    if indptr.shape[-1] == 0:
+        if entries % rows if rows else entries:
+            raise ShapeError(f"indices: got {entries} entries for {rows} rows of one length; expected a multiple")
+    elif indptr.shape[-1] != rows + 1:
         raise ShapeError(f"indptr: got {indptr.shape[-1]} row pointers for {rows} rows; expected {rows + 1}")
-    if data is not None and data.shape[-1] not in (1, indices.shape[-1]):
-        raise ShapeError(f"data: got {data.shape[-1]} weights for {indices.shape[-1]} entries; expected as many or one")
+    if data is not None:
+        check_weights(data, entries)
+
+
+def check_weights(data: Any, entries: int) -> None:
+    """Raise unless there is one weight, or one for each of so many entries."""
+    if data.shape[-1] not in (1, entries):
+        raise ShapeError(f"data: got {data.shape[-1]} weights for {entries} entries; expected as many or one")
 
 
 def check_events(name: str, x: Any, dtype: Any, binary: bool) -> None:

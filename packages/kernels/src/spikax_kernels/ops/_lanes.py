@@ -40,15 +40,13 @@ def partition(*operands: Any, lanes: tuple[int, ...] | None = None) -> str:
         lanes: The lane axes of the result, ``1`` where it is summed over them; those of all operands if left out.
     """
     full = lane_shape(*operands)
+    ins = ", ".join(f"{names(operand.shape[:-1], full)} _" for operand in operands)
+    return f"{ins} -> {names(full if lanes is None else lanes, full)} _"
 
-    def names(lengths: tuple[int, ...]) -> str:
-        return " ".join(
-            [f"lane{i}" if own == size else "_" for i, (own, size) in enumerate(zip(lengths, full, strict=True))]
-            + ["_"]
-        )
 
-    ins = ", ".join(names(operand.shape[:-1]) for operand in operands)
-    return f"{ins} -> {names(full if lanes is None else lanes)}"
+def names(lengths: tuple[int, ...], full: tuple[int, ...]) -> str:
+    """The names of lane axes in a rule of :func:`partition`, where all operands together have the axes ``full``."""
+    return " ".join(f"lane{i}" if own == size else "_" for i, (own, size) in enumerate(zip(lengths, full, strict=True)))
 
 
 def fit(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

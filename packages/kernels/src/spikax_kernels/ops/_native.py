@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-WEIGHTS = ("float32", "float64")
+WEIGHTS = ("float16", "bfloat16", "float32", "float64")
 
 
 def supports(dtype: Any) -> bool | str:
     """``True`` if kernels are compiled for weights of ``dtype``, else why not."""
-    return str(dtype) in WEIGHTS or f"weights are {dtype}; it is compiled for {' and '.join(WEIGHTS)}"
+    return str(dtype) in WEIGHTS or f"weights are {dtype}; it is compiled for {', '.join(WEIGHTS)}"
 
 
 def as_events(x: jax.Array, binary: bool) -> jax.Array:

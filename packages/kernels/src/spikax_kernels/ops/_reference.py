@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 
-def rows_of(indptr: jax.Array, entries: int) -> jax.Array:
+def rows_of(indptr: jax.Array, entries: int, rows: int) -> jax.Array:
     """The row of each entry, ``[entries]`` in the dtype of ``indptr``: -1 before the first row, n after the last."""
+    if indptr.shape[0] == 0:
+        return jnp.arange(entries, dtype=indptr.dtype) // max(entries // max(rows, 1), 1)
     return jnp.searchsorted(indptr, jnp.arange(entries, dtype=indptr.dtype), side="right").astype(indptr.dtype) - 1
 
 

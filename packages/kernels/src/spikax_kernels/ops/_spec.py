@@ -28,6 +28,7 @@ class Spec:
         lanes: The batch axes of the events; the matrix is not batched.
         dtype: The dtype of the weights.
         index: The dtype of the structure.
+        equal: Whether each row holds ``fan_out`` entries, so that there are no row pointers.
         tags: ``"test"`` where a dense product can check it, ``"bench"`` where its speed is of interest.
     """
 
@@ -41,15 +42,16 @@ class Spec:
     lanes: tuple[int, ...] = ()
     dtype: str = "float32"
     index: str = "int32"
+    equal: bool = False
     tags: frozenset[str] = frozenset({"test"})
 
     def matrix(self, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-        """``(data, indices, indptr)`` with rows of Poisson length, unsorted, in which a column may come twice."""
-        lengths = rng.poisson(self.fan_out, self.rows) if self.cols else np.zeros(self.rows, int)
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(self.index)
+        """``(data, indices, indptr)`` with rows unsorted, a column in them twice, of Poisson length or equal."""
+        lengths = np.full(self.rows, int(self.fan_out)) if self.equal else rng.poisson(self.fan_out, self.rows)
+        indptr = np.concatenate([[0], np.cumsum(lengths if self.cols else 0 * lengths)]).astype(self.index)
         indices = rng.integers(0, max(self.cols, 1), indptr[-1]).astype(self.index)
         data = rng.normal(size=1 if self.homogeneous else indptr[-1]).astype(self.dtype)
-        return self._leading(data), self._leading(indices), self._leading(indptr)
+        return self._leading(data), self._leading(indices), self._leading(indptr[:0] if self.equal else indptr)
 
     def vector(self, size: int, rng: np.random.Generator) -> Array:
         """Events ``[*lanes, size]``."""
@@ -87,16 +89,34 @@ PRODUCTS = (
         for dtype in ("float32", "float64")
         for index in ("int32", "int64")
     ),
-    # Half precision has no native kernel and runs the reference.
-    Spec("half precision", 60, 40, 5.0, dtype="float16"),
+    # Rows of one length.
+    Spec("equal rows", 301, 97, 11.0, 0.2, equal=True),
+    Spec("equal rows, float64", 301, 97, 11.0, 0.2, events="valued", dtype="float64", index="int64", equal=True),
+    Spec("equal rows, homogeneous, batch", 301, 97, 11.0, 0.2, True, lanes=(5,), equal=True),
+    Spec("equal rows, none", 0, 97, 11.0, equal=True),
+    Spec("equal rows, empty", 301, 97, 0.0, equal=True),
+    # Half precision.
+    *(
+        Spec(f"{events}, {'one weight' if one else 'per entry'}, {dtype}", 301, 97, 11.0, 0.2, one, events, dtype=dtype)
+        for events in ("bool", "binary", "valued")
+        for one in (True, False)
+        for dtype in ("float16", "bfloat16")
+    ),
+    Spec("bfloat16, batch", 301, 97, 11.0, 0.2, events="valued", lanes=(5,), dtype="bfloat16"),
+    # Integers have no native kernel and run the reference.
+    Spec("integers", 60, 40, 5.0, dtype="int32"),
     Spec("batch", 301, 97, 11.0, 0.2, lanes=(5,)),
     Spec("batch of batches, valued", 60, 40, 5.0, 0.3, events="valued", lanes=(2, 3)),
     Spec("empty batch", 60, 40, 5.0, lanes=(0,)),
+    # So many events that they are packed into bits where they are read in any order.
+    Spec("packed", 20_001, 17_003, 3.0, 0.05),
+    Spec("packed, valued, float64, batch", 5_001, 4_003, 3.0, 0.05, events="valued", lanes=(3,), dtype="float64"),
     # Enough work for several threads.
     Spec("threads, narrow", 5_000, 400, 100.0, 0.5),
     Spec("threads, batch", 2_000, 3_000, 20.0, 0.1, True, lanes=(16,)),
     # One step of a network: n neurons that send to k others and fire at 20 Hz, 0.1 ms long (0.2 %), or in synchrony.
     Spec("network, 4 k x 80", 4_000, 4_000, 80.0, 0.002, True, tags=BOTH),
+    Spec("network, 4 k x 80, equal rows", 4_000, 4_000, 80.0, 0.002, True, equal=True, tags=BENCH),
     Spec("network, 4 k x 80, silent", 4_000, 4_000, 80.0, 0.0, True, tags=BENCH),
     Spec("network, 20 k x 1000", 20_000, 20_000, 1_000.0, 0.001, True, tags=BENCH),
     Spec("network, 20 k x 1000, per entry", 20_000, 20_000, 1_000.0, 0.001, tags=BENCH),

@@ -23,6 +23,7 @@ def gather(
     indptr: jax.Array,
     x: jax.Array,
     *,
+    rows: int,
     binary: bool = False,
     backend: str | None = None,
 ) -> jax.Array:
@@ -35,8 +36,10 @@ def gather(
     Args:
         data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
-        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
+            hold equally many.
         x: Events, ``[..., cols]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
+        rows: The number of rows.
         binary: Whether an active event counts as 1, whatever its value; always so for bool.
         backend: The backend to run on, see ``spikax_core.use_backend``.
 
@@ -51,12 +54,12 @@ def gather(
         >>> import jax.numpy as jnp
         >>> from spikax_kernels.ops.gather.op import gather
         >>> data, indices, indptr = jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 1]), jnp.array([0, 2, 3])
-        >>> gather(data, indices, indptr, jnp.array([1.0, 10.0, 100.0]))
+        >>> gather(data, indices, indptr, jnp.array([1.0, 10.0, 100.0]), rows=2)
         Array([201.,  40.], dtype=float32)
     """
     binary = binary or x.dtype == jnp.bool_
     x = _check.differentiable(x, data.dtype)
-    y: jax.Array = kernel(data, indices, indptr, x, binary=binary, backend=backend)
+    y: jax.Array = kernel(data, indices, indptr, x, rows=rows, binary=binary, backend=backend)
     return y
 
 
@@ -64,17 +67,17 @@ def dot(weights: jax.Array, x: jax.Array) -> jax.Array:
     """The sum of ``weights * x`` over the last axis, kept with length 1: what a full row collects from ``x``."""
     size, lead = x.shape[-1], (1,) * (x.ndim - 1)
     columns = jnp.arange(size, dtype=jnp.int32).reshape(*lead, size)
-    return gather(weights, columns, jnp.array([0, size], jnp.int32).reshape(*lead, 2), x)
+    return gather(weights, columns, jnp.zeros((*lead, 0), jnp.int32), x, rows=1)
 
 
-def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.ShapeDtypeStruct:
-    lanes, rows = _lanes.lane_shape(data, indices, indptr, x), indptr.shape[-1] - 1
+def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: bool) -> jax.ShapeDtypeStruct:
+    lanes = _lanes.lane_shape(data, indices, indptr, x)
     _check.check_matrix(indices, indptr, rows=rows, data=data)
     _check.check_events("x", x, data.dtype, binary)
     return jax.ShapeDtypeStruct((*lanes, rows), data.dtype)
 
 
-def _build(in_avals: Any, out_avals: Sequence[Any], *, binary: bool) -> Callable[..., Any]:
+def _build(in_avals: Any, out_avals: Sequence[Any], *, rows: int, binary: bool) -> Callable[..., Any]:
     call = _native.call("spikax_gather_cpu", out_avals)
     return lambda data, indices, indptr, x: call(data, indices, indptr, _native.as_events(x, binary))
 
@@ -83,13 +86,13 @@ def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
     return _native.supports(in_avals[0].dtype)
 
 
-def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> dict[int, Callable[..., Any]]:
+def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: bool) -> dict[int, Callable[..., Any]]:
     def transpose_data(ct: jax.Array, _: None, indices: Any, indptr: Any, events: Any, **__: Any) -> jax.Array:
         if data.shape[-1] == indices.shape[-1]:
             lanes = data.shape[:-1]
             return sddmm_op.sddmm(ct, events, indices, indptr, dtype=ct.dtype, lanes=lanes, binary=(False, binary))
         # One weight for all entries: its cotangent is that of the product with weight 1.
-        unit = gather(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, binary=binary)
+        unit = gather(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, rows=rows, binary=binary)
         return _lanes.fit(dot(ct, unit), data.shape)
 
     def transpose_x(ct: jax.Array, weights: Any, indices: Any, indptr: Any, _: None, **__: Any) -> jax.Array:
@@ -98,13 +101,13 @@ def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> di
     return {0: transpose_data} if binary else {0: transpose_data, 3: transpose_x}
 
 
-def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, binary: bool) -> jax.Array:
+def _jvp_x(t: jax.Array, data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: bool) -> jax.Array:
     # Straight through: the tangent of a binary product is the valued product.
-    return gather(data, indices, indptr, t.astype(data.dtype))
+    return gather(data, indices, indptr, t.astype(data.dtype), rows=rows)
 
 
-def _batch(size: int, args: Any, axes: Any, *, binary: bool) -> tuple[jax.Array, int]:
-    return gather(*_lanes.lead(args, axes), binary=binary), 0
+def _batch(size: int, args: Any, axes: Any, *, rows: int, binary: bool) -> tuple[jax.Array, int]:
+    return gather(*_lanes.lead(args, axes), rows=rows, binary=binary), 0
 
 
 kernel.def_shape_rule(_shape)

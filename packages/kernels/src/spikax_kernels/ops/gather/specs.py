@@ -14,4 +14,4 @@ SPECS = PRODUCTS
 def arguments(spec: Spec, seed: int = 0) -> tuple[tuple[np.ndarray[Any, Any], ...], dict[str, Any]]:
     """The operands and the params of the call that ``spec`` names."""
     rng = np.random.default_rng(seed)
-    return (*spec.matrix(rng), spec.vector(spec.cols, rng)), {"binary": spec.binary}
+    return (*spec.matrix(rng), spec.vector(spec.cols, rng)), {"rows": spec.rows, "binary": spec.binary}

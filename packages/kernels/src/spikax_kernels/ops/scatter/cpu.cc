@@ -1,8 +1,8 @@
 // y[c] = sum of data[k] * x[r] over the entries k, in row r and column c: the rows of active events, added up. Only they are visited,
 // so the work is that of the synapses that carry a spike.
-#include <memory>
 #include <vector>
 
+#include "accumulators.h"
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
@@ -11,12 +11,6 @@
 
 namespace spikax {
 namespace {
-
-// Among how many private accumulators the events of one vector are shared out. It depends on the amount of work alone, so the order
-// of sums does, too. Each is cleared and added up once, which must stay small beside the events that it takes.
-int64_t Chunks(int64_t events, int64_t cols) {
-  return std::clamp<int64_t>(events / std::max<int64_t>(2 * kInlineWork, 4 * cols), 1, 16);
-}
 
 // One vector. kHomogeneous: data holds one weight for all entries.
 template <bool kHomogeneous, typename T, typename I, typename X>
@@ -27,11 +21,11 @@ struct Scatter {
   T* y;
 
   // Adds the entries [begin, end), all of row i, into `sum`.
-  void Add(int64_t i, int64_t begin, int64_t end, T* sum) const {
-    const X event = x[i];
+  void Add(int64_t i, int64_t begin, int64_t end, Wide<T>* sum) const {
+    const Wide<T> event = Value<Wide<T>>(x[i]);
     for (int64_t k = begin; k < end; ++k) {
       const I column = matrix.indices[k];
-      if (matrix.Inside(column)) sum[column] += data[kHomogeneous ? 0 : k] * Value<T>(event);
+      if (matrix.Inside(column)) sum[column] += Wide<T>(data[kHomogeneous ? 0 : k]) * event;
     }
   }
 
@@ -45,16 +39,18 @@ struct Scatter {
     }
   }
 
-  // All on the calling thread, without memory of its own.
+  // All on the calling thread.
   void RunAlone() const {
-    std::fill_n(y, matrix.cols, T(0));
+    const Accumulators<T> sums(y, matrix.cols, 1);
+    Wide<T>* const sum = sums.Begin(0);
     int64_t last = -1;
     ForEachActive(x, matrix.rows, [&](int64_t i) {
       Prefetch(i);
-      if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), y);
+      if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), sum);
       last = i;
     });
-    if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), y);
+    if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), sum);
+    sums.Finish({0, matrix.cols});
   }
 
   template <typename Pool>
@@ -64,12 +60,10 @@ struct Scatter {
       rows.push_back(i);
       before.push_back(before.back() + matrix.End(i) - matrix.Begin(i));
     });
-    const int64_t events = before.back(), cols = matrix.cols, chunks = Chunks(events, cols);
-    // The first chunk adds up in the result itself.
-    const std::unique_ptr<T[]> others(new T[(chunks - 1) * cols]);
+    const int64_t events = before.back(), chunks = Chunks(events, matrix.cols);
+    const Accumulators<T> sums(y, matrix.cols, chunks);
     ParallelFor(pool, chunks, [&](int64_t chunk) {
-      T* const sum = chunk == 0 ? y : others.get() + (chunk - 1) * cols;
-      std::fill_n(sum, cols, T(0));
+      Wide<T>* const sum = sums.Begin(chunk);
       const Range mine = Slice(events, chunk, chunks);
       size_t row = std::upper_bound(before.begin(), before.end(), mine.begin) - before.begin() - 1;
       for (; row < rows.size() && before[row] < mine.end; ++row) {
@@ -78,14 +72,7 @@ struct Scatter {
         Add(rows[row], first + std::max(mine.begin, before[row]), first + std::min(mine.end, before[row + 1]), sum);
       }
     });
-    if (chunks == 1) return;
-    ParallelFor(pool, chunks, [&](int64_t task) {
-      const Range mine = Slice(cols, task, chunks);
-      for (int64_t chunk = 0; chunk < chunks - 1; ++chunk) {
-        const T* const sum = others.get() + chunk * cols;
-        for (int64_t c = mine.begin; c < mine.end; ++c) y[c] += sum[c];
-      }
-    });
+    ParallelFor(pool, chunks, [&](int64_t task) { sums.Finish(Slice(matrix.cols, task, chunks)); });
   }
 };
 
@@ -94,7 +81,7 @@ ffi::Error ScatterCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::Any
   const Operand data(data_buffer), indices(indices_buffer), indptr(indptr_buffer), x(x_buffer), y(*y_buffer);
   Lanes lanes;
   if (ffi::Error error = lanes.Init({&y, &data, &indices, &indptr, &x}); error.failure()) return error;
-  if (ffi::Error error = CheckMatrix(indptr, x.size()); error.failure()) return error;
+  if (ffi::Error error = CheckMatrix(indices, indptr, x.size()); error.failure()) return error;
   if (ffi::Error error = CheckProduct(lanes, data, indices, y); error.failure()) return error;
 
   return Dispatch(data.dtype(), indices.dtype(), x.dtype(), [&](auto weight, auto index, auto event) {
@@ -104,7 +91,7 @@ ffi::Error ScatterCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::Any
     const auto run = [&](auto homogeneous) {
       const auto kernel = [&](int64_t lane) {
         return Scatter<homogeneous.value, T, I, X>{data.At<T>(lanes.Offset(data, lane)),
-                                                   MatrixAt<I>(lanes, indices, indptr, y.size(), lane),
+                                                   MatrixAt<I>(lanes, indices, indptr, x.size(), y.size(), lane),
                                                    x.At<X>(lanes.Offset(x, lane)), y.At<T>(lanes.Offset(y, lane))};
       };
       if (lanes.count() == 1) return kernel(0).Run(pool);
@@ -129,6 +116,6 @@ SPIKAX_HANDLER(spikax_scatter_cpu, spikax::ScatterCpu,
                    .Ctx<xla::ffi::ThreadPool>()
                    .Arg<xla::ffi::AnyBuffer>()    // data     [..., 1 or entries]
                    .Arg<xla::ffi::AnyBuffer>()    // indices  [..., entries]
-                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1]
+                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1 or 0]
                    .Arg<xla::ffi::AnyBuffer>()    // x        [..., rows]
                    .Ret<xla::ffi::AnyBuffer>());  // y        [..., cols]

@@ -36,7 +36,8 @@ def scatter(
     Args:
         data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
-        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
+            hold equally many.
         x: Events, ``[..., rows]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
         cols: The number of columns.
         binary: Whether an active event counts as 1, whatever its value; always so for bool.
@@ -88,7 +89,7 @@ def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: 
         return _lanes.fit(gather_op.dot(ct, unit), data.shape)
 
     def transpose_x(ct: jax.Array, weights: Any, indices: Any, indptr: Any, _: None, **__: Any) -> jax.Array:
-        return _lanes.fit(gather_op.gather(weights, indices, indptr, ct), x.shape)
+        return _lanes.fit(gather_op.gather(weights, indices, indptr, ct, rows=x.shape[-1]), x.shape)
 
     return {0: transpose_data} if binary else {0: transpose_data, 3: transpose_x}
 

@@ -17,9 +17,9 @@ def reference(
 
     @functools.partial(jnp.vectorize, signature="(d),(k),(p),(r)->(c)")
     def lane(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> jax.Array:
-        events = take(x, rows_of(indptr, indices.shape[0]))
-        values = contribution(data, events, binary)
-        return add_at(cols, indices, values.astype(accumulator(data.dtype))).astype(data.dtype)
+        events = take(x, rows_of(indptr, indices.shape[0], x.shape[0]))
+        values = contribution(data.astype(accumulator(data.dtype)), events, binary)
+        return add_at(cols, indices, values).astype(data.dtype)
 
     y: jax.Array = lane(data, indices, indptr, x)
     return y

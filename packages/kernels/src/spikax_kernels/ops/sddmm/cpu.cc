@@ -1,4 +1,5 @@
 // z[k] = y[r] * x[c] for the entry k, in row r and column c: the outer product of two vectors, where the matrix has entries.
+#include "accumulators.h"
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
@@ -17,17 +18,17 @@ struct Sddmm {
   Compressed<I> matrix;
   const Y* y;
   const X* x;
-  T* z;
+  Wide<T>* z;
 
   // Adds to the entries in `mine` and to no other, so tasks never meet, whatever indptr holds.
   void Add(Range mine) const {
     for (int64_t i = matrix.RowOf(mine.begin); i < matrix.rows && matrix.Begin(i) < mine.end; ++i) {
       if (!IsActive(y[i])) continue;
-      const T row = Value<T>(y[i]);
+      const Wide<T> row = Value<Wide<T>>(y[i]);
       const int64_t end = std::min(matrix.End(i), mine.end);
       for (int64_t k = std::max(matrix.Begin(i), mine.begin); k < end; ++k) {
         const I column = matrix.indices[k];
-        if (matrix.Inside(column) && IsActive(x[column])) z[k] += row * Value<T>(x[column]);
+        if (matrix.Inside(column) && IsActive(x[column])) z[k] += row * Value<Wide<T>>(x[column]);
       }
     }
   }
@@ -38,7 +39,7 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
   const Operand y(y_buffer), x(x_buffer), indices(indices_buffer), indptr(indptr_buffer), z(*z_buffer);
   Lanes lanes;
   if (ffi::Error error = lanes.Init({&z, &y, &x, &indices, &indptr}); error.failure()) return error;
-  if (ffi::Error error = CheckMatrix(indptr, y.size()); error.failure()) return error;
+  if (ffi::Error error = CheckMatrix(indices, indptr, y.size()); error.failure()) return error;
   if (z.size() != indices.size()) return ffi::Error::InvalidArgument("the result must have one value for each entry of indices");
 
   const int64_t count = lanes.count(), entries = z.size(), results = lanes.CountIn(z);
@@ -47,12 +48,13 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
     using T = typename decltype(weight)::type;
     using I = typename decltype(index)::type;
     using X = typename decltype(column_event)::type;
-    return VisitEvents<T>(y.dtype(), [&](auto row_event) {
+    return VisitEvents<T>(z.dtype(), y.dtype(), [&](auto row_event) {
       using Y = typename decltype(row_event)::type;
-      std::fill_n(z.At<T>(0), results * entries, T(0));
+      const Accumulators<T> sums(z.At<T>(0), results * entries, 1);
+      Wide<T>* const sum = sums.Begin(0);
       const auto add = [&](int64_t lane, Range mine) {
-        Sddmm<T, I, Y, X>{MatrixAt<I>(lanes, indices, indptr, x.size(), lane), y.At<Y>(lanes.Offset(y, lane)),
-                          x.At<X>(lanes.Offset(x, lane)), z.At<T>(lanes.Offset(z, lane))}
+        Sddmm<T, I, Y, X>{MatrixAt<I>(lanes, indices, indptr, y.size(), x.size(), lane), y.At<Y>(lanes.Offset(y, lane)),
+                          x.At<X>(lanes.Offset(x, lane)), sum + lanes.Offset(z, lane)}
             .Add(mine);
       };
       // A task is a block of entries, of one lane or, where lanes are summed, of all of them in order.
@@ -70,6 +72,7 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
           }
         }
       });
+      if (!sums.InPlace()) ParallelFor(pool, tasks, [&](int64_t task) { sums.Finish(Slice(results * entries, task, tasks)); });
       return ffi::Error::Success();
     });
   });
@@ -84,5 +87,5 @@ SPIKAX_HANDLER(spikax_sddmm_cpu, spikax::SddmmCpu,
                    .Arg<xla::ffi::AnyBuffer>()    // y        [..., rows]
                    .Arg<xla::ffi::AnyBuffer>()    // x        [..., cols]
                    .Arg<xla::ffi::AnyBuffer>()    // indices  [..., entries]
-                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1]
+                   .Arg<xla::ffi::AnyBuffer>()    // indptr   [..., rows + 1 or 0]
                    .Ret<xla::ffi::AnyBuffer>());  // z        [..., entries]

@@ -38,7 +38,8 @@ def sddmm(
         y: One value per row, ``[..., rows]``: bool, or ``dtype``, or any real dtype if binary.
         x: One value per column, ``[..., cols]``: likewise.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
-        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``.
+        indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
+            hold equally many.
         dtype: The dtype of the result.
         lanes: The lane axes of the result; over those of length 1 lanes are summed.
         binary: For ``y`` and ``x``, whether active values count as 1; always so for bool.
@@ -87,7 +88,7 @@ def _supports(in_avals: Sequence[Any], *, dtype: Any, **_: Any) -> bool | str:
 
 def _linear(y: Any, x: Any, *_: Any, binary: Any, **__: Any) -> dict[int, Callable[..., Any]]:
     def transpose_y(ct: jax.Array, _: Any, other: Any, indices: Any, indptr: Any, /, **__: Any) -> jax.Array:
-        return _lanes.fit(gather_op.gather(ct, indices, indptr, other, binary=binary[1]), y.shape)
+        return _lanes.fit(gather_op.gather(ct, indices, indptr, other, rows=y.shape[-1], binary=binary[1]), y.shape)
 
     def transpose_x(ct: jax.Array, other: Any, _: Any, indices: Any, indptr: Any, /, **__: Any) -> jax.Array:
         return _lanes.fit(scatter_op.scatter(ct, indices, indptr, other, cols=x.shape[-1], binary=binary[0]), x.shape)

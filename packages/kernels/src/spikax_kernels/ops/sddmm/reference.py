@@ -26,7 +26,7 @@ def reference(
     @functools.partial(jnp.vectorize, signature="(r),(c),(k),(p)->(k)")
     def lane(y: jax.Array, x: jax.Array, indices: jax.Array, indptr: jax.Array) -> jax.Array:
         one = jnp.ones((), accumulator(dtype))
-        row, column = take(y, rows_of(indptr, indices.shape[0])), take(x, indices)
+        row, column = take(y, rows_of(indptr, indices.shape[0], y.shape[0])), take(x, indices)
         product = contribution(contribution(one, row, binary[0]), column, binary[1])
         return jnp.where(is_active(row), product, jnp.zeros((), product.dtype))
 

@@ -1,0 +1,1 @@
+"""The operator ``dense``; see ``op.py``."""

@@ -1,0 +1,1 @@
+"""The operator ``random_columns``; see ``op.py``."""
