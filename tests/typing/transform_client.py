@@ -75,6 +75,23 @@ assert_type(st.for_loop(step, w.value, length=3, progress=st.ProgressBar(count=3
 assert_type(st.scan(carry, w.value, w.value), tuple[Array, dict[str, Array]])
 
 
+def double(x: Array) -> Array:
+    return 2 * x
+
+
+def pair(x: Array, n: int) -> tuple[Array, int]:
+    return x, n
+
+
+assert_type(st.cond(True, double, lambda x: -x, w.value), Array)
+assert_type(st.switch(0, [pair, pair], w.value, 3), tuple[Array, int])
+assert_type(st.ifelse([True], [double, double], w.value), Array)
+assert_type(st.while_loop(lambda x: x.sum() < 3, double, w.value), Array)
+assert_type(st.bounded_while_loop(lambda x: x.sum() < 3, double, w.value, max_steps=5), Array)
+assert_type(st.unvmap(w.value, "max"), Array)
+st.cond(True, double, pair, w.value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def loss(x: Array, y: Array) -> Array:
     return (w.value * x + b.value * y).sum()
 

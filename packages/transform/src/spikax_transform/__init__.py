@@ -1,13 +1,20 @@
 """Mutable State for JAX models, and JAX's transforms over it."""
 
+from ._bounded import bounded_while_loop as bounded_while_loop
+from ._branches import cond as cond
+from ._branches import ifelse as ifelse
+from ._branches import switch as switch
+from ._error_if import jit_error_if as jit_error_if
 from ._errors import ArgumentNumberError as ArgumentNumberError
 from ._errors import AuxError as AuxError
+from ._errors import BranchTypeError as BranchTypeError
 from ._errors import CarryTypeError as CarryTypeError
 from ._errors import FrozenStateError as FrozenStateError
 from ._errors import GradStatesError as GradStatesError
 from ._errors import LoopLengthError as LoopLengthError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import OverwrittenStateWarning as OverwrittenStateWarning
+from ._errors import PredicateError as PredicateError
 from ._errors import ProgressError as ProgressError
 from ._errors import RandomKeyError as RandomKeyError
 from ._errors import RawTransformError as RawTransformError
@@ -43,3 +50,5 @@ from ._state import State as State
 from ._state import catch_new_states as catch_new_states
 
 __version__ = "0.1.0"
+from ._unvmap import unvmap as unvmap
+from ._while import while_loop as while_loop

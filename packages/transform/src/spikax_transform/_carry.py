@@ -71,9 +71,22 @@ def _promoted(label: str, before: _compat.Aval, after: _compat.Aval) -> Any:
     same = before.shape == after.shape and before.dtype == after.dtype
     if same and (after.weak_type or not before.weak_type):
         return None
+    dtype = promoted_dtype(before, after)
+    return _mismatch(label, before, after) if dtype is None else dtype
+
+
+def promoted_dtype(before: _compat.Aval, after: _compat.Aval) -> Any:
+    """The dtype that a plain number takes beside an array of the same shape, `None` if it cannot."""
     if before.shape == after.shape and before.weak_type and not after.weak_type:
-        return after.dtype if _result_type(before, after) == after.dtype else _mismatch(label, before, after)
-    return _mismatch(label, before, after)
+        return after.dtype if _result_type(before, after) == after.dtype else None
+    return None
+
+
+def same_strength(leaf: Any, before: Any) -> Any:
+    """Drop a weak type that the carry does not have, as ``s.value = 0.0`` would bring into a strong State."""
+    if _compat.aval_of(leaf).weak_type and not _compat.aval_of(before).weak_type:
+        return lax.convert_element_type(leaf, _compat.aval_of(leaf).dtype)
+    return leaf
 
 
 def _result_type(before: _compat.Aval, after: _compat.Aval) -> Any:

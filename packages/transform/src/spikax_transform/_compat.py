@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax._src import api_util, config, core
+from jax._src import api_util, config, core, custom_batching
 from jax._src import linear_util as lu
 from jax._src.interpreters import partial_eval as pe
 from jax._src.named_sharding import UNSPECIFIED
@@ -155,6 +155,10 @@ def rule_parts(value: Any) -> tuple[Any, ...] | None:
         return ()
     if isinstance(value, jax.custom_jvp | jax.custom_vjp):
         return tuple(sorted((name, part) for name, part in vars(value).items() if name in _RULE_FIELDS))
+    if isinstance(value, custom_batching.custom_vmap):
+        return (value.fun, value.vmap_rule)
+    if isinstance(value, custom_batching.ClosedRule):
+        return (value.rule,)
     if isinstance(value, Unhashable | HashableWrapper):
         return (value.val if isinstance(value, Unhashable) else value.x,)
     return None

@@ -39,6 +39,14 @@ class CarryTypeError(SpikaxTransformError, TypeError):
     """A loop's body changes the structure, shape or dtype of its carry or of a State."""
 
 
+class BranchTypeError(SpikaxTransformError, TypeError):
+    """Branches return, or write to a State, values of different structures, shapes or dtypes."""
+
+
+class PredicateError(SpikaxTransformError, TypeError):
+    """A condition or index is not a scalar of the right kind, or chooses none of the branches."""
+
+
 class LoopLengthError(SpikaxTransformError, ValueError):
     """The inputs of a loop disagree about its length, or none gives one."""
 

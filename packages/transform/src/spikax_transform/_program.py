@@ -10,6 +10,7 @@ import jax
 from jax import lax
 
 from . import _compat
+from ._carry import same_strength
 from ._intern import Interned, UnkeyableError, jaxpr_key
 from ._progress import Meter, run_blocks
 
@@ -63,17 +64,10 @@ def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
             out = _compat.eval_jaxpr(jaxpr, [*body_consts, *carry[: spec.user_carry], *x, *reads])
             following, ys = out[: spec.user_carry], out[spec.user_carry : spec.user_carry + spec.ys]
             following += out[spec.user_carry + spec.ys :]
-            return [_like(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
+            return [same_strength(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
 
         if spec.meter is None:
             return lax.scan(step, carry, xs, length=spec.length, reverse=spec.reverse, unroll=spec.unroll)
         return run_blocks(step, carry, xs, spec.meter, reverse=spec.reverse, unroll=spec.unroll)
 
     return loop
-
-
-def _like(leaf: Any, before: Any) -> Any:
-    """Drop a weak type that the carry does not have, as ``s.value = 0.0`` would bring into a strong State."""
-    if _compat.aval_of(leaf).weak_type and not _compat.aval_of(before).weak_type:
-        return lax.convert_element_type(leaf, _compat.aval_of(leaf).dtype)
-    return leaf
