@@ -31,7 +31,7 @@ def as_events(x: Any) -> Events | None:
     array = x.value if marked else x
     if not isinstance(array, (jax.Array, np.ndarray, np.generic)):
         return None
-    array = jnp.asarray(array)
+    array = as_array(array)
     if array.dtype != jnp.bool_ and not is_real(array.dtype):
         raise DTypeError(f"events: got {array.dtype}; expected bool or a real dtype")
     return Events(array, binary=marked or array.dtype == jnp.bool_)
@@ -51,25 +51,42 @@ def result_dtype(*operands: Any) -> Any:
         return jnp.result_type(*operands)
 
 
+# JAX takes microseconds to find that nothing is to be done, which an eager product would feel: the next ones look first.
+
+
+def as_array(x: Any) -> jax.Array:
+    """``x`` as an array of JAX."""
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def as_dtype(array: jax.Array, dtype: Any) -> jax.Array:
+    """``array`` in ``dtype``."""
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
 def dtype_with(data: jax.Array, *events: Events) -> Any:
     """The dtype of what weights and events give; binary events do not take part in it."""
-    return result_dtype(data, *(x.array for x in events if not x.binary))
+    valued = [x.array for x in events if not x.binary]
+    if all(array.dtype == data.dtype for array in valued):
+        return data.dtype
+    return result_dtype(data, *valued)
 
 
 def cast(x: Events, dtype: Any) -> Events:
     """Valued events in ``dtype``; binary ones as they are."""
-    return x if x.binary else x._replace(array=x.array.astype(dtype))
+    return x if x.binary else x._replace(array=as_dtype(x.array, dtype))
 
 
 def promote(data: jax.Array, x: Events) -> tuple[jax.Array, Events]:
     """Weights and valued events in the dtype of the result."""
     dtype = dtype_with(data, x)
-    return data.astype(dtype), cast(x, dtype)
+    return as_dtype(data, dtype), cast(x, dtype)
 
 
 def with_lanes(array: jax.Array, x: jax.Array) -> jax.Array:
     """All that ``array`` holds as one list, with as many axes in front as ``x`` has lanes."""
-    return array.reshape((1,) * (x.ndim - 1) + (array.size,))
+    shape = (1,) * (x.ndim - 1) + (array.size,)
+    return array if array.shape == shape else array.reshape(shape)
 
 
 def deliver(data: Any, indices: Any, indptr: Any, x: Events, *, size: int, backend: str | None) -> jax.Array:

@@ -1,0 +1,173 @@
+"""``spikes @ A`` beside other libraries and a plain C loop, over the table of shapes: ``products.py --help``.
+
+Every product of a case is timed in turns, on the same arrays, and each call gets another draw of events. A figure is the
+median of the rounds, in microseconds for one call, that is, for one batch if the events are a batch.
+
+- ``C loop``: ``loop.c``, called in a loop in C on one thread: no dispatch, no threads.
+- In ``scan``, the call is the body of a ``lax.scan`` over draws, which is how a simulation runs it.
+- ``eager``: called from Python, without ``jit``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from spikax_kernels.ops._spec import Spec
+    from tests.benchmarks.peers import Arrays, Peer
+
+DRAWS = 8
+SAMPLE = 2e-3  # seconds that one sample should take, to be long beside the clock
+
+
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPUs to run on")
+    parser.add_argument("--rounds", type=int, default=7, help="samples of each product")
+    parser.add_argument("--entries", type=float, default=2e7, help="leave out cases with more entries than this")
+    parser.add_argument("--only", nargs="+", help="the products to time")
+    parser.add_argument("--cases", default="", help="the cases whose name contains this")
+    parser.add_argument("--markdown", type=Path, help="write the table into this file, too")
+    parser.add_argument("--plot", type=Path, help="draw the ratios into this file")
+    return parser.parse_args()
+
+
+def draw(spec: Spec) -> Arrays:
+    """The arrays of a case."""
+    from tests.benchmarks.peers import Arrays
+
+    rng = np.random.default_rng()
+    data, indices, indptr = (array.reshape(array.shape[-1]) for array in spec.matrix(rng))
+    if indptr.size == 0:
+        indptr = np.arange(spec.rows + 1, dtype=np.int32) * (indices.size // max(spec.rows, 1))
+    events = np.stack([spec.vector(spec.rows, rng) for _ in range(DRAWS)])
+    return Arrays(data, indices, indptr.astype(np.int32), (spec.rows, spec.cols), events)
+
+
+def runs(name: str, peer: Peer) -> dict[str, Callable[[], None]]:
+    """One call on each draw, in each way that the product can be called."""
+    import jax
+    import jax.numpy as jnp
+
+    def calls(function: Callable[[Any], Any]) -> Callable[[], None]:
+        def run() -> None:
+            for x in peer.events:
+                result = function(x)
+            jax.block_until_ready(result)
+
+        return run
+
+    if not peer.traceable:
+        return {name: calls(peer.call)}
+    ways = {name: calls(jax.jit(peer.call))}
+    if name in ("spikax", "brainevent"):
+        stack = jnp.stack(peer.events)
+        scan = jax.jit(lambda xs: jax.lax.scan(lambda total, x: (total + jnp.sum(peer.call(x)), None), 0.0, xs)[0])
+        ways[f"{name}, scan"] = lambda: jax.block_until_ready(scan(stack))
+        ways[f"{name}, eager"] = calls(peer.call)
+    return ways
+
+
+def sampled(run: Callable[[], None], number: int) -> float:
+    """Microseconds of one call."""
+    start = time.perf_counter()
+    for _ in range(number):
+        run()
+    return (time.perf_counter() - start) / number / DRAWS * 1e6
+
+
+def timed(spec: Spec, only: list[str], rounds: int) -> tuple[int, dict[str, float]]:
+    """The events of one call, and the microseconds of each product."""
+    from tests.benchmarks import peers
+
+    case = draw(spec)
+    lengths = np.diff(case.indptr)
+    events = int((case.events.reshape(-1, spec.rows) @ lengths).sum()) // DRAWS
+    functions: dict[str, Callable[[], None]] = {"C loop": peers.PlainLoop()(case)}
+    for name, peer in peers.available(case, only):
+        functions |= runs(name, peer)
+    numbers = {}
+    for name, run in functions.items():
+        run()  # compiles
+        once = sampled(run, 1) * DRAWS * 1e-6
+        numbers[name] = max(1, round(SAMPLE / once))
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, run in functions.items():
+            times[name].append(sampled(run, numbers[name]))
+    return events, {name: statistics.median(each) for name, each in times.items()}
+
+
+def facts(threads: int) -> str:
+    """What the figures were measured on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import jax
+
+    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown CPU")
+    found = [f"JAX {jax.__version__}"]
+    for name in ("brainevent", "scipy", "torch"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return f"{cpu}, {threads} thread{'s' * (threads > 1)}; Python {sys.version.split()[0]}, {', '.join(found)}"
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def table(rows: dict[str, tuple[int, dict[str, float]]], columns: list[str]) -> str:
+    """The figures in Markdown; a cell holds microseconds and, for another library, the ratio to ours."""
+    lines = ["| case | events | " + " | ".join(columns) + " |", "| --- | --: |" + " --: |" * len(columns)]
+    for name, (events, times) in rows.items():
+        cells = []
+        for column in columns:
+            if column not in times:
+                cells.append("")
+                continue
+            mine = times["spikax" if "," not in column else f"spikax,{column.split(',')[1]}"]
+            ratio = "" if column.startswith("spikax") else f" ({times[column] / mine:.3g} x)"
+            cells.append(f"{times[column]:.3g}{ratio}")
+        lines.append(f"| {name} | {events:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Time all cases and print a table."""
+    chosen = options()
+    if hasattr(os, "sched_setaffinity"):  # before JAX, whose pool has a thread for each CPU
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: chosen.threads])
+    from spikax_kernels.ops._spec import PRODUCTS
+    from tests.benchmarks import peers
+
+    only = chosen.only or list(peers.PEERS)
+    rows: dict[str, tuple[int, dict[str, float]]] = {}
+    for spec in PRODUCTS:
+        if "bench" not in spec.tags or chosen.cases not in spec.name or spec.rows * spec.fan_out > chosen.entries:
+            continue
+        rows[spec.name] = timed(spec, only, chosen.rounds)
+        print(spec.name, *(f"{name} {value:.3g}" for name, value in rows[spec.name][1].items()), sep="; ", flush=True)
+    columns = list(dict.fromkeys(name for _, times in rows.values() for name in times))
+    text = f"Microseconds a call, and how many times as long as ours. {facts(chosen.threads)}\n\n{table(rows, columns)}\n"
+    print(f"\n{text}")
+    if chosen.markdown:
+        chosen.markdown.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
