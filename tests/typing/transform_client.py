@@ -50,6 +50,10 @@ class Model:
     def repeat(self, x: Array, n: int = 1) -> Array:
         return x * n
 
+    @st.vmap(axis_name="batch")
+    def lane(self, x: Array) -> Array:
+        return self.v.value * x
+
     @st.grad(argnums=0)
     def slope(self, x: Array) -> Array:
         return (self.v.value * x).sum()
@@ -59,6 +63,7 @@ model = Model()
 assert_type(model.update(w.value), Array)
 assert_type(model.repeat(w.value, n=2), Array)
 assert_type(model.slope(w.value), Array)
+assert_type(model.lane(w.value), Array)
 model.update(1, 2)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
 
 
@@ -89,6 +94,10 @@ assert_type(st.ifelse([True], [double, double], w.value), Array)
 assert_type(st.while_loop(lambda x: x.sum() < 3, double, w.value), Array)
 assert_type(st.bounded_while_loop(lambda x: x.sum() < 3, double, w.value, max_steps=5), Array)
 assert_type(st.unvmap(w.value, "max"), Array)
+assert_type(st.vmap(pair, in_states={0: w}, out_states=[b])(w.value, 3), tuple[Array, int])
+assert_type(st.vmap_new_states(axis_size=3)(double)(w.value), Array)
+assert_type(st.map(double, w.value, batch_size=2), Array)
+st.vmap(double)("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 st.cond(True, double, pair, w.value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -20,6 +20,7 @@ from ._errors import RandomKeyError as RandomKeyError
 from ._errors import RawTransformError as RawTransformError
 from ._errors import SpikaxTransformError as SpikaxTransformError
 from ._errors import StateArgumentError as StateArgumentError
+from ._errors import StateAxesError as StateAxesError
 from ._errors import StateTreeError as StateTreeError
 from ._errors import StateUnavailableError as StateUnavailableError
 from ._errors import StateValueError as StateValueError
@@ -48,7 +49,10 @@ from ._state import ParamState as ParamState
 from ._state import ShortTermState as ShortTermState
 from ._state import State as State
 from ._state import catch_new_states as catch_new_states
-
-__version__ = "0.1.0"
 from ._unvmap import unvmap as unvmap
 from ._while import while_loop as while_loop
+from ._vmap import map as map  # noqa: A004 - the name that JAX gives it
+from ._vmap import vmap as vmap
+from ._vmap import vmap_new_states as vmap_new_states
+
+__version__ = "0.1.0"

@@ -60,7 +60,9 @@ class Bindings(Generic[B]):
 
 def _without_self(function: Callable[..., Any], instance: Callable[[], Any]) -> Callable[..., Any]:
     def method(*args: Any, **kwargs: Any) -> Any:
-        return function(instance(), *args, **kwargs)
+        target = instance()
+        bind = getattr(function, "__get__", None)  # of another transform: it must not count self as an argument
+        return function(target, *args, **kwargs) if bind is None else bind(target, type(target))(*args, **kwargs)
 
     method.__name__ = getattr(function, "__name__", "method")
     method.__qualname__ = getattr(function, "__qualname__", "method")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax._src import api_util, config, core, custom_batching
 from jax._src import linear_util as lu
+from jax._src.interpreters import batching
 from jax._src.interpreters import partial_eval as pe
 from jax._src.named_sharding import UNSPECIFIED
 from jax._src.util import HashableWrapper, Unhashable
@@ -48,6 +49,16 @@ def parent_of(trace: Trace) -> Trace | None:
 def trace_of(leaf: object) -> Trace | None:
     """The trace that a tracer belongs to, `None` for a value."""
     return leaf._trace if isinstance(leaf, Tracer) else None
+
+
+def lane_count(trace: Trace) -> int:
+    """How many lanes the trace of a `vmap` has."""
+    return int(trace.axis_data.size)
+
+
+def as_lanes(trace: Trace, value: Any, axis: int) -> Any:
+    """A tracer of the trace of a `vmap` that stands for the slices of an array along an axis."""
+    return batching.BatchTracer(trace, value, axis)
 
 
 def under_staging() -> bool:

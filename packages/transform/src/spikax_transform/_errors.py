@@ -51,6 +51,10 @@ class LoopLengthError(SpikaxTransformError, ValueError):
     """The inputs of a loop disagree about its length, or none gives one."""
 
 
+class StateAxesError(SpikaxTransformError, ValueError):
+    """A State under `vmap` has no axis of the right length, or is written with mapped values and has no axis at all."""
+
+
 class ArgumentNumberError(SpikaxTransformError, ValueError):
     """``argnums`` names an argument that the call does not have."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 
@@ -18,6 +18,16 @@ from ._errors import RawTransformError, StateUnavailableError, StateValueError
 
 if TYPE_CHECKING:
     from ._state import State
+
+
+class Lanes(Protocol):
+    """What one lane of a `vmap` sees of the States around it."""
+
+    def maps(self, state: State[Any]) -> bool:
+        """Whether each lane sees a slice of the State, of another shape."""
+
+    def enter(self, frame: Frame, state: State[Any], value: Any) -> Any:
+        """What a lane sees of `value`, at the first read; remembered in the frame where it differs."""
 
 
 class Frame:
@@ -31,6 +41,7 @@ class Frame:
         "_inputs",
         "consulted",
         "created",
+        "lanes",
         "overwritten",
         "reads",
         "staged",
@@ -48,6 +59,7 @@ class Frame:
         self.writes: dict[State[Any], None] = {}
         self.created: dict[State[Any], None] = {}
         self.starts = starts or {}  # values on entry that differ from those of the level below
+        self.lanes: Lanes | None = None  # of a vmap: what one lane sees of a State
         self.consulted: set[State[Any]] = set()  # read by the user, at any time
         self.overwritten: set[State[Any]] = set()  # written before any read
         self._inputs = 0
@@ -122,7 +134,8 @@ def _read_at(state: State[Any], level: int, trace: _compat.Trace, consult: bool)
     if state in frame.values:
         return frame.values[state]
     if not frame.staged:
-        return _read_at(state, level - 1, frame.trace, consult)
+        value = _read_at(state, level - 1, frame.trace, consult)
+        return value if frame.lanes is None else frame.lanes.enter(frame, state, value)
     value = frame.bind_input(state, peek(state, level))
     frame.values[state] = value
     return value
@@ -133,11 +146,14 @@ def peek(state: State[Any], level: int) -> Any:
     active = stack.frames
     if level < len(active) and state in active[level].starts:
         return active[level].starts[state]
-    for frame in reversed(active[:level]):
+    for below in reversed(range(min(level, len(active)))):
+        frame = active[below]
         if state in frame.values:
             return frame.values[state]
         if state in frame.starts:
             return frame.starts[state]
+        if frame.lanes is not None and frame.lanes.maps(state):
+            return _read_at(state, below, frame.trace, False)
     return _own_value(state)
 
 
