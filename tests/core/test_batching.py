@@ -35,6 +35,13 @@ def test_it_batches_a_primitive_with_several_results() -> None:
     same(tuple(jax.vmap(caller(primitive), (0, None))(X, Y)), jax.vmap(step, (0, None))(X, Y))
 
 
+def test_it_batches_a_primitive_whose_params_are_named_as_its_own_arguments() -> None:
+    primitive = plain("sum_p", lambda x, *, axes, args: args * x.sum(axes))
+    out, axis = general_batching_rule(primitive, (X,), (0,), axes=(0,), args=2)
+    same(out, 2 * X.sum(1))
+    assert axis == 0
+
+
 def test_it_batches_an_operator_and_any_callable() -> None:
     for call in (kernel("product", product), product):
         out, axis = general_batching_rule(call, (X, Y), (0, None))

@@ -204,6 +204,28 @@ def test_a_jax_that_cannot_be_imported_is_an_error_of_what_needs_it(tmp_path: Pa
     assert (imported.returncode, imported.stderr.splitlines()[-1]) == (1, error.replace("('", ": ").strip("')"))
 
 
+ENDS = {
+    "exits": ("raise SystemExit('no jax here')", "SystemExit: no jax here"),
+    "is killed": ("import os; os.abort()", "SIGABRT"),  # as where jaxlib has instructions that the processor lacks
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("module", [["-m", "spikax_core"], ["-mspikax_core"]], ids=len)
+def test_a_jax_that_ends_the_process_that_imports_it_does_not_end_the_doctor(
+    tmp_path: Path, name: str, module: list[str]
+) -> None:
+    code, said = ENDS[name]
+    (tmp_path / "jax.py").write_text(code)
+    done = python(*module, "doctor", "--json", before=site(tmp_path, {"whole": MODULES["whole"]}))
+    report = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert report["versions"]["jax"] == jax.__version__
+    packages = report["packages"].get("whole", report["packages"])
+    for section in (report["ffi"], packages, report["operators"], report["jax"]):
+        assert said in section["error"]
+
+
 def test_a_program_that_is_not_the_doctor_is_told_that_jax_is_broken(tmp_path: Path) -> None:
     (tmp_path / "jax.py").write_text("raise ImportError('no jaxlib')")
     (tmp_path / "program.py").write_text("import spikax_core; print('imported')")
@@ -259,8 +281,9 @@ def test_a_section_that_takes_too_long_leaves_the_others(monkeypatch: pytest.Mon
     assert asked == [["ffi", "packages", "operators"], ["operators"]]
 
 
-def test_no_other_process_is_an_error_of_each_section(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
+@pytest.mark.parametrize("executable", ["/no/such/python", "", None])
+def test_no_other_process_is_an_error_of_each_section(monkeypatch: pytest.MonkeyPatch, executable: str | None) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
     report = _doctor.examine()
     assert [name for name in SECTIONS if "error" in report[name]] == ["ffi", "packages", "operators", "jax"]
     assert report["versions"]["jax"] == jax.__version__

@@ -128,7 +128,11 @@ class Hollow:
         raise AssertionError("called")
 
 
-@pytest.mark.parametrize("thing", [None, "mul", jnp.sin, 3, type, XLACustomKernel, Hollow()], ids=str)
+@pytest.mark.parametrize(
+    "thing",
+    [None, "mul", jnp.sin, 3, type, XLACustomKernel, Hollow()],
+    ids=["None", "name", "function", "number", "type", "class", "hollow"],
+)
 def test_anything_but_a_primitive_or_an_operator_is_an_assertion_error_and_a_type_error(thing: Any) -> None:
     for error in (AssertionError, TypeError, SpikaxError):
         with pytest.raises(error, match=r"expected a jax\.extend\.core\.Primitive or a spikax_core\.XLACustomKernel"):

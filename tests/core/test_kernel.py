@@ -139,9 +139,41 @@ def test_nan_reaches_the_kernel() -> None:
     assert np.isnan(operator(X, by=float("nan"))).all()
 
 
-def test_the_name_of_the_hidden_param_is_reserved() -> None:
-    with pytest.raises(ParameterError, match="the param name 'spikax_call' is reserved"):
-        kernel("scale", lambda x, *, spikax_call: x)(X, spikax_call=1)
+def test_a_shape_rule_that_forgets_to_return_is_an_error() -> None:
+    operator = XLACustomKernel("silent", reference=lambda x: x)
+    operator.def_shape_rule(lambda x: None)
+    with pytest.raises(ParameterError, match="shape rule of silent: got None; expected a pytree"):
+        operator(X)
+
+
+DECLARATIONS: dict[str, Function] = {
+    "def_shape_rule of product": lambda o: o.def_shape_rule(3),
+    "def_reference of product": lambda o: o.def_reference(3),
+    "def_jvp_rule of product": lambda o: o.def_jvp_rule(3),
+    "def_transpose_rule of product": lambda o: o.def_transpose_rule(3),
+    "def_batching_rule of product": lambda o: o.def_batching_rule(3),
+    "def_benchmark_data of product": lambda o: o.def_benchmark_data(3),
+    "product: build of 'own'": lambda o: o.def_kernel("own", "cpu", 3),
+    "product: supports of 'own'": lambda o: o.def_kernel("own", "cpu", lambda *_: product, supports=3),
+    "def_numba_kernel of product": lambda o: o.def_numba_kernel(3),
+    "def_warp_kernel of product": lambda o: o.def_warp_kernel(3),
+    "def_pallas_kernel of product": lambda o: o.def_pallas_kernel(3, "cpu"),
+}
+
+
+@pytest.mark.parametrize("where", DECLARATIONS)
+def test_a_number_in_the_place_of_a_function_is_an_error_where_it_is_declared(where: str) -> None:
+    operator = kernel("product", product)
+    with pytest.raises(ParameterError, match=f"{where}: got int; expected a function"):
+        DECLARATIONS[where](operator)
+    same(operator(X, Y), X * Y)
+
+
+def test_a_build_that_returns_no_function_is_an_error() -> None:
+    operator = kernel("product", product)
+    operator.def_kernel("own", "cpu", lambda in_avals, out_avals: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ParameterError, match="build of 'own' of product returned: got NoneType; expected a function"):
+        operator(X, Y)
 
 
 def test_an_error_in_a_shape_rule_is_left_as_it_is() -> None:
@@ -233,7 +265,7 @@ def test_two_operators_may_have_one_name() -> None:
 
 def test_a_jaxpr_shows_its_name_its_params_and_its_types() -> None:
     text = str(jax.make_jaxpr(lambda x: kernel("scale", lambda x, *, by: x * by)(x, by=2.0, backend="reference"))(X))
-    assert "scale[by=2.0 spikax_call=(f32[4]) on reference]" in text
+    assert "scale[spikax_call=(f32[4]) with by=2.0 on reference]" in text
 
 
 def test_its_repr_names_its_kernels() -> None:

@@ -402,7 +402,7 @@ def test_an_integer_in_a_linear_place_has_no_tangent() -> None:
         ({0: None}, "argument 0: got NoneType; expected a callable"),
         ([transpose_w], "got list; expected a dict from argnums to transposes"),
     ],
-    ids=str,
+    ids=["negative", "name", "bool", "float", "number for a rule", "None for a rule", "list"],
 )
 def test_a_wrong_declaration_is_an_error_that_names_the_argument(transposes: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=f"def_linear of weighted.*{message}"):

@@ -204,6 +204,33 @@ def test_scalars_are_divided_too(line: jax.sharding.Mesh, name: str) -> None:
     check(line, divisible("scalars", function, rule, reduce="max"), function, *placed)
 
 
+# Loops, as under `vmap` the generator "rbg" makes of each key what depends on the others.
+RANDOM: dict[str, tuple[Function, str]] = {
+    "numbers from keys": (lambda keys: jax.lax.map(lambda key: jax.random.normal(key, (3,)), keys), "i -> i j"),
+    "keys from keys": (lambda keys: jax.lax.map(lambda key: jax.random.fold_in(key, 7), keys), "i -> i"),
+    "a sum over keys": (lambda keys: jax.lax.map(jax.random.normal, keys).sum(), "i ->"),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg"])
+def test_random_keys_are_divided_too(line: jax.sharding.Mesh, name: str, generator: str) -> None:
+    function, rule = RANDOM[name]
+    keys = jax.random.split(jax.random.key(3, impl=generator), 64)
+    operator = divisible("random", function, rule, reduce="sum")
+
+    operands = put(line, (keys, P("d")))
+    with jax.set_mesh(line):
+        compiled = jax.jit(operator).lower(*operands).compile()
+        got = compiled(*operands)
+    left_in_place(compiled, keys)
+    expected = function(keys)
+    if jnp.issubdtype(expected.dtype, jax.dtypes.prng_key):
+        assert got.dtype == expected.dtype
+        got, expected = jax.random.key_data(got), jax.random.key_data(expected)
+    agree(got, expected)
+
+
 EMPTY: dict[str, tuple[tuple[int, int], tuple[int, int], Any, Any]] = {
     "no rows": ((4, 0), (0, 8), P(None, "d"), P("d")),
     "no columns": ((4, 8), (8, 0), P(None, "d"), P("d")),

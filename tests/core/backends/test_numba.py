@@ -1,5 +1,6 @@
 """A kernel in Numba is right under JAX's transforms and from many threads, and what is wrong in it is an error."""
 
+import math
 import os
 import re
 import subprocess
@@ -184,6 +185,20 @@ def test_params_are_constants_of_the_function() -> None:
     operator = numba_operator("power", build, like)
     x = jnp.array([2.0, 3.0])
     assert [operator(x, power=n).tolist() for n in (2, 3)] == [[2.0, 4.5], [4.0, 13.5]]
+
+
+def test_params_that_python_takes_to_be_equal_have_kernels_of_their_own() -> None:
+    def build(in_avals: Any, out_avals: Any, *, by: Any) -> Function:
+        number = math.copysign(1, by[0]) + isinstance(by[0], float)
+
+        def function(x: Any, out: Any) -> None:
+            for i in range(len(x)):
+                out[i] = number
+
+        return function
+
+    operator = numba_operator("constant", build, like)
+    assert [operator(jnp.ones(1), by=(n,)).tolist() for n in (0, 0.0, -0.0)] == [[1.0], [2.0], [0.0]]
 
 
 def test_a_function_is_compiled_once_for_all_shapes_and_lowerings() -> None:

@@ -19,6 +19,7 @@ def general_batching_rule(
     primitive: Primitive | XLACustomKernel | Callable[..., Any],
     args: Sequence[Array],
     axes: Sequence[int | None],
+    /,
     *,
     chunk: int | None = None,
     independent: Sequence[int] = (),

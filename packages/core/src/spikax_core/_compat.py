@@ -67,6 +67,11 @@ def set_jvp(primitive: Primitive, rule: Callable[..., Any]) -> None:
     ad.primitive_jvps[primitive] = rule
 
 
+def has_jvp(primitive: Primitive) -> bool:
+    """Whether ``primitive`` has a derivative."""
+    return primitive in ad.primitive_jvps
+
+
 def set_transpose(primitive: Primitive, rule: Callable[..., Any]) -> None:
     """Make ``rule(cotangents, *args, **params)`` the transpose of ``primitive``."""
     ad.primitive_transposes[primitive] = rule

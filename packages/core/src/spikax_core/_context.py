@@ -19,11 +19,11 @@ REFERENCE = "reference"
 """The name that selects an operator's reference."""
 
 # Mutable because JAX makes it so: two user contexts for the whole process (each new one re-traces everything), as what
-# is asked for belongs to a thread and the defaults to all; and the names that `use_backend` may be given, each with the
+# is asked for belongs to a thread and declarations to all; and the names that `use_backend` may be given, each with the
 # extras that its kernels require, `None` for one that requires nothing.
 _requested = jax.make_user_context(None)
-_defaults = jax.make_user_context(0)
-_defaults_lock = threading.Lock()
+_declared = jax.make_user_context(0)
+_lock = threading.Lock()
 _changes = itertools.count(1)
 _known: dict[str, frozenset[str | None]] = {REFERENCE: frozenset({None})}
 
@@ -101,12 +101,12 @@ def inherit_backend(params: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def changing_defaults() -> Iterator[None]:
-    """One change of default backends at a time, after which JAX traces everything anew, in all threads.
+def declaring_anew() -> Iterator[None]:
+    """One change of what operators declare at a time, after which JAX traces everything anew, in all threads.
 
-    What it then compiles for is a number that never comes back, not the defaults themselves: a trace that saw them
-    change has been kept for the number before, and would be found again when they are changed back.
+    What it then compiles for is a number that never comes back, not the declaration itself: a trace that saw it change
+    has been kept for the number before, and would be found again when it is changed back.
     """
-    with _defaults_lock:
+    with _lock:
         yield
-        set_context(_defaults, next(_changes))
+        set_context(_declared, next(_changes))

@@ -118,6 +118,8 @@ def _answer(line: bytes) -> Report:
 
 def _run(sections: list[str]) -> tuple[bytes, str]:
     """What the other process wrote, and how it ended."""
+    if not sys.executable:  # as where another program runs Python
+        return b"", "no other process can be started: Python does not know its own program"
     command = [sys.executable, "-m", f"{__package__}._doctor_probe", *sections]
     # JAX would take most of the memory of a GPU, in which a program may be running.
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}

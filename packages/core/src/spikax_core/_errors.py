@@ -224,3 +224,13 @@ class BackendFallbackWarning(UserWarning):
         >>> print(caught[0].message)
         backend 'mine' does not serve other: it has no such kernel; the default kernel runs instead
     """
+
+
+def check_callable(what: str, value: object) -> None:
+    """Raise unless ``value`` can be called, where it is declared and not only where it is needed.
+
+    Raises:
+        ParameterError: It cannot.
+    """
+    if not callable(value):
+        raise ParameterError(f"{what}: got {type(value).__name__}; expected a function")

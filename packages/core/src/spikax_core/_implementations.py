@@ -14,7 +14,8 @@ from ._backends.numba import numba_kernel
 from ._backends.pallas import Options, pallas_kernel
 from ._backends.warp import warp_kernel
 from ._call import Defaults
-from ._context import REFERENCE, changing_defaults
+from ._context import REFERENCE, declaring_anew
+from ._errors import check_callable
 from ._registry import ANY, Build, KernelEntry, Registry, Supports
 
 Avals: TypeAlias = Sequence[ShapedArray]
@@ -27,6 +28,13 @@ class Implementations:
         self.name = name
         self._kernels = Registry(name)
         self._defaults: Defaults = ()
+        self._bound = False
+
+    def _declared_anew(self) -> None:
+        """Let JAX trace anew what may have been traced as it was declared before."""
+        if self._bound:
+            with declaring_anew():
+                pass
 
     def def_kernel(
         self,
@@ -58,6 +66,7 @@ class Implementations:
             ParameterError: The backend is called ``"reference"``, or the platform or the extra is unknown.
         """
         self._kernels.add(KernelEntry(backend, platform, build, supports, exportable, requires, target))
+        self._declared_anew()
 
     def def_ffi_kernel(
         self,
@@ -78,7 +87,7 @@ class Implementations:
             exportable: As for :meth:`def_kernel`.
         """
 
-        def build(_: Avals, out_avals: Avals, **params: Any) -> Callable[..., Any]:
+        def build(_: Avals, out_avals: Avals, /, **params: Any) -> Callable[..., Any]:
             results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
             return lambda *ins: jax.ffi.ffi_call(target, results)(*ins, **params)
 
@@ -117,6 +126,7 @@ class Implementations:
             >>> running(jnp.arange(4.0))
             Array([0., 1., 3., 6.], dtype=float32)
         """
+        check_callable(f"def_numba_kernel of {self.name}", build)
         self.def_kernel(backend, "cpu", numba_kernel(self.name, build), supports=supports, requires="numba")
 
     def def_warp_kernel(
@@ -145,6 +155,7 @@ class Implementations:
             ParameterError: The platform is unknown; or the Warp kernel does not fit the operator (raised when a call is
                 compiled).
         """
+        check_callable(f"def_warp_kernel of {self.name}", build)
         kernel = warp_kernel(self.name, build, platform)
         self.def_kernel(backend, platform, kernel, supports=supports, requires="warp")
 
@@ -182,6 +193,7 @@ class Implementations:
             >>> scale(jnp.arange(3.0), by=2.0)
             Array([0., 2., 4.], dtype=float32)
         """
+        check_callable(f"def_pallas_kernel of {self.name}", body)
         self.def_kernel(backend, platform, pallas_kernel(body, platform, options), supports=supports)
 
     def def_reference(self, function: Callable[..., Any]) -> None:
@@ -189,11 +201,13 @@ class Implementations:
 
         Without a shape rule it also gets the declared types, as ``outs=``.
         """
+        check_callable(f"def_reference of {self.name}", function)
 
-        def build(_: Avals, __: Avals, **params: Any) -> Callable[..., Any]:
+        def build(_: Avals, __: Avals, /, **params: Any) -> Callable[..., Any]:
             return functools.partial(function, **params)
 
         self._kernels.reference = KernelEntry(REFERENCE, ANY, build, exportable=True)
+        self._declared_anew()
 
     @property
     def kernels(self) -> tuple[KernelEntry, ...]:
@@ -233,6 +247,6 @@ class Implementations:
             >>> double.defaults
             mappingproxy({'cpu': 'reference'})
         """
-        with changing_defaults():
+        with declaring_anew():
             self._kernels.set_default(platform, backend)
             self._defaults = tuple(sorted(self._kernels.defaults.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from ._call import PARAM, Call, call_of, rule_params
-from ._compat import Array, Primitive, TreeDef, add_tangents, bind, is_zero, set_jvp, zero_tangent
-from ._context import inherit_backend
+from ._compat import Array, Primitive, TreeDef, add_tangents, bind, has_jvp, is_zero, set_jvp, zero_tangent
+from ._context import declaring_anew, inherit_backend
 from ._errors import NoRuleError, NotAPrimitiveError, ParameterError, RuleCountError, RuleOutputError
 from ._linear import Linear, linear_tangent, resolve
 from ._rules import entries, of_type, pair, tangents
@@ -61,7 +62,8 @@ def defjvp(primitive: Primitive | XLACustomKernel, *jvp_rules: JVPRule | None) -
     if declare:
         declare(*jvp_rules)
     else:
-        set_jvp_rules(unwrapped, jvp_rules)
+        with declaring_anew() if has_jvp(unwrapped) else contextlib.nullcontext():
+            set_jvp_rules(unwrapped, jvp_rules)
 
 
 def set_jvp_rules(primitive: Primitive, rules: Sequence[JVPRule | None] | None, linear: Linear | None = None) -> None:
@@ -102,6 +104,7 @@ def _per_input_jvp(
     linear: Linear,
     primals: Sequence[Array],
     tangents_in: Sequence[Array],
+    /,
     **params: Any,
 ) -> tuple[Any, Any]:
     """JAX's form of the derivative: bind the primitive, then sum what the perturbed inputs contribute."""

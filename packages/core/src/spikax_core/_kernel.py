@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -14,7 +14,7 @@ from jax.core import ShapedArray
 from ._batching import general_batching_rule
 from ._benchmark import BenchmarkConfig, run
 from ._benchmark_result import BenchmarkResult
-from ._call import PARAM, Backend, Call, Defaults, user_params
+from ._call import PARAM, Backend, Call, Defaults, exactly, user_params
 from ._compat import (
     PLATFORMS,
     Array,
@@ -35,7 +35,7 @@ from ._compat import (
 )
 from ._context import ambient_backend
 from ._describe import describe_all
-from ._errors import OutputMismatchError, ParameterError
+from ._errors import OutputMismatchError, ParameterError, check_callable
 from ._fold import BatchingRule, batch_by_folds, batch_by_rule
 from ._implementations import Implementations
 from ._jvp import JVPRule, check_rule_count, jvp_by_rule, set_jvp_rules
@@ -91,8 +91,7 @@ class XLACustomKernel(Implementations):
         self._benchmark_data: Callable[..., Iterable[BenchmarkConfig]] | None = None
         self._folds: dict[frozenset[int], Callable[..., Any]] = {}
         self._partition: Partition | None = None
-        # Typed, because a shape rule may tell 1 from 1.0 and from True.
-        self._declare_cached = functools.lru_cache(maxsize=1024, typed=True)(self._declare)
+        self._declare_cached = functools.lru_cache(maxsize=1024)(self._declare)
         self.primitive.def_abstract_eval(self._abstract_eval)
         for platform in (*PLATFORMS, None):
             set_lowering(self.primitive, platform, functools.partial(self._lower, platform or "this platform"))
@@ -137,29 +136,34 @@ class XLACustomKernel(Implementations):
         types = None if outs is None else _types(self.name, outs)
         avals = tuple(map(jax.typeof, ins))
         try:
+            exact = tuple(map(exactly, params.values()))
             call, as_is = self._declare_cached(
-                avals, types, backend, ambient_backend(), self._defaults, wide_types(), **params
+                avals, types, backend, ambient_backend(), self._defaults, (wide_types(), exact), **params
             )
         except TypeError:
             self._check_hashable(params)
             raise
-        bound = {PARAM: call, **params}
+        bound = {PARAM: call}
         if not as_is and self._partition is not None and over_explicit_axes(avals):
             return call.pack(divided_explicitly(self._partition, ins, bound))
         return call.pack(bind(self.primitive, ins if as_is else align(ins), bound))
 
     def def_shape_rule(self, rule: Callable[..., Any]) -> None:
         """Declare the types of the results: ``rule(*in_avals, **params)`` gives a pytree of structs."""
+        check_callable(f"def_shape_rule of {self.name}", rule)
         self._shape_rule = rule
         self._declare_cached.cache_clear()
+        self._declared_anew()
 
     def def_jvp_rule(self, rule: Callable[..., Any]) -> None:
         """Define the derivative by one rule: ``rule(primals, tangents, **params) -> (outs, tangents_out)``.
 
         Tangents may be symbolic zeros. Replaces rules given before.
         """
+        check_callable(f"def_jvp_rule of {self.name}", rule)
         self._rules = None
         set_jvp(self.primitive, functools.partial(jvp_by_rule, self.name, rule))
+        self._declared_anew()
 
     def def_jvp_rule2(self, *rules: JVPRule | None) -> None:
         """Define the derivative by one rule per input, as :func:`defjvp` does. Replaces rules given before.
@@ -169,6 +173,7 @@ class XLACustomKernel(Implementations):
         check_no_rules(self.name, self._linear, rules)
         set_jvp_rules(self.primitive, rules, self._linear)
         self._rules = rules
+        self._declared_anew()
 
     def def_linear(self, transposes: Linear) -> None:
         """Declare in which inputs the operator is linear, each with the others held fixed, by its transpose in each.
@@ -209,6 +214,7 @@ class XLACustomKernel(Implementations):
         set_transpose(self.primitive, functools.partial(transpose, self.name, transposes))
         self._linear = transposes
         self._declare_cached.cache_clear()
+        self._declared_anew()
 
     def def_transpose_rule(self, rule: Callable[..., Any]) -> None:
         """Define the transpose: ``rule(ct, *args, **params)`` gives one cotangent per argument.
@@ -217,7 +223,9 @@ class XLACustomKernel(Implementations):
         structure of the results and may hold symbolic zeros. The rule returns a sequence as long as ``args``, with
         ``None`` for arguments that are not linear.
         """
+        check_callable(f"def_transpose_rule of {self.name}", rule)
         set_transpose(self.primitive, functools.partial(transpose_by_rule, self.name, rule))
+        self._declared_anew()
 
     def def_batching_rule(self, rule: Callable[..., tuple[Any, Any]]) -> None:
         """Define ``vmap``: ``rule(axis_size, args, axes, **params) -> (outs, out_axes)``.
@@ -225,11 +233,14 @@ class XLACustomKernel(Implementations):
         ``axes`` holds the position of each argument's batch axis, or ``None``; ``outs`` and ``out_axes`` are in the
         structure of the results.
         """
+        check_callable(f"def_batching_rule of {self.name}", rule)
         self._otherwise: BatchingRule = functools.partial(batch_by_rule, self.name, rule)
+        self._declared_anew()
 
     def register_general_batching(self, *, chunk: int | None = None, independent: Sequence[int] = ()) -> None:
         """Batch by :func:`general_batching_rule`; operators do so from the start, unless told otherwise."""
         self._otherwise = functools.partial(general_batching_rule, self.primitive, chunk=chunk, independent=independent)
+        self._declared_anew()
 
     def def_fold(self, argnums: int | Sequence[int], to: Callable[..., Any]) -> None:
         """Batch by one call: when exactly these arguments are batched, ``to`` gets the batch as their leading axis.
@@ -263,6 +274,7 @@ class XLACustomKernel(Implementations):
                 f"def_fold of {self.name}: got {type(to).__name__}; expected an operator or a function"
             )
         self._folds[frozenset(positions)] = to
+        self._declared_anew()
 
     def def_partition(
         self, rule: str | Callable[..., str], *, reduce: Reduce | None = None, compute: Callable[..., Any] | None = None
@@ -304,6 +316,7 @@ class XLACustomKernel(Implementations):
             )
         self._partition = Partition(self.name, rule, reduce, compute, self._call_locally)
         need_devices(self.primitive)
+        self._declared_anew()
 
     def def_tags(self, *tags: str) -> None:
         """Say what the operator is, in words to find it by; see :attr:`tags`. Replaces the tags given before."""
@@ -313,6 +326,7 @@ class XLACustomKernel(Implementations):
 
     def def_benchmark_data(self, data: Callable[..., Iterable[BenchmarkConfig]]) -> None:
         """Declare on what :meth:`benchmark` runs: ``data(*, platform)`` gives some :class:`BenchmarkConfig`."""
+        check_callable(f"def_benchmark_data of {self.name}", data)
         self._benchmark_data = data
 
     def benchmark(
@@ -381,19 +395,18 @@ class XLACustomKernel(Implementations):
         backend: str | None,
         ambient: str | None,
         defaults: Defaults,
-        wide: bool,
+        key: tuple[bool, tuple[Hashable, ...]],
         /,
         **params: Any,
     ) -> tuple[Call, bool]:
         """The hidden param of one bind, and whether its operands can be bound as they are."""
-        del wide  # only a key of the cache: a shape rule may give other dtypes where 64-bit types are enabled
-        if PARAM in params:
-            raise ParameterError(f"{self.name}: the param name {PARAM!r} is reserved; choose another")
+        del key  # only for the cache: a shape rule may give other dtypes where 64-bit types are enabled
+        self._bound = True
         if not callable(self._linear):
             check_transposes(self.name, self._linear, len(in_avals))
         declared = outs
         if self._shape_rule is not None:
-            declared = _types(self.name, self._shape_rule(*map(bare, in_avals), **params))
+            declared = _types_by(self.name, self._shape_rule, in_avals, params)
             if outs is not None and outs != declared:
                 raise OutputMismatchError(
                     f"{self.name}: outs= says {describe_all(outs[0])}, the shape rule {describe_all(declared[0])}; "
@@ -403,7 +416,7 @@ class XLACustomKernel(Implementations):
             raise ParameterError(f"{self.name} has no shape rule; pass outs=, a pytree of jax.ShapeDtypeStruct")
         asked = ambient if backend is None else backend
         request = None if asked is None else Backend(asked, strict=backend is not None)
-        return Call(*declared, self._shape_rule is None, request, defaults), aligned(in_avals)
+        return Call(params, *declared, self._shape_rule is None, request, defaults), aligned(in_avals)
 
     def _abstract_eval(self, *avals: ShapedArray, **params: Any) -> list[ShapedArray]:
         call: Call = params[PARAM]
@@ -420,9 +433,9 @@ class XLACustomKernel(Implementations):
         if self._shape_rule is None:
             raise ParameterError(f"{self.name}: def_partition needs a shape rule, which gives the types of the pieces")
         call: Call = params[PARAM]
-        outs, tree = _types(self.name, self._shape_rule(*map(bare, map(jax.typeof, ins)), **user_params(params)))
+        outs, tree = _types_by(self.name, self._shape_rule, map(jax.typeof, ins), user_params(params))
         local = dataclasses.replace(call, outs=outs, tree=tree, local=True)
-        results: Sequence[Array] = bind(self.primitive, align(ins), {**params, PARAM: local})
+        results: Sequence[Array] = bind(self.primitive, align(ins), {PARAM: local})
         return results
 
 
@@ -433,3 +446,13 @@ def _types(operator: str, outs: Any) -> Types:
         if any(part is None for part in type_of(leaf)):  # `in` would compare, and NumPy takes float64 to equal None
             raise ParameterError(f"{operator}: declared result: got {leaf!r}; expected a jax.ShapeDtypeStruct")
     return tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves), tree
+
+
+def _types_by(
+    operator: str, rule: Callable[..., Any], avals: Iterable[ShapedArray], params: Mapping[str, Any]
+) -> Types:
+    """The results that a shape rule declares for operands of these types."""
+    outs = rule(*map(bare, avals), **params)
+    if outs is None:  # for JAX an empty pytree, for a person a `return` that was forgotten
+        raise ParameterError(f"shape rule of {operator}: got None; expected a pytree of jax.ShapeDtypeStruct")
+    return _types(operator, outs)

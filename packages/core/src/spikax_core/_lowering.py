@@ -13,7 +13,7 @@ from ._call import PARAM, Call, rule_params, user_params
 from ._compat import Array, Target
 from ._context import inherit_backend
 from ._describe import describe_all
-from ._errors import OutputMismatchError
+from ._errors import OutputMismatchError, check_callable
 from ._partition import Partition, divided
 from ._registry import KernelEntry, Registry
 
@@ -34,7 +34,9 @@ def lowered(
 
     def build(entry: KernelEntry) -> Callable[..., Any]:
         seen = rule_params(params) if entry is kernels.reference else user_params(params)
-        return entry.build(in_avals, out_avals, **seen)
+        built = entry.build(in_avals, out_avals, **seen)
+        check_callable(f"build of {entry.backend!r} of {kernels.operator} returned", built)
+        return built
 
     def checked(*ins: Array) -> list[Array]:
         with inherit_backend(params):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,8 @@ from ._compat import Array, bare, mesh_axes, off_mesh, spec_of
 from ._context import inherit_backend
 from ._describe import describe
 from ._errors import ParameterError
-from ._factors import Axes, Factors, Names, parse
+from ._factors import WHOLE, Axes, Factors, Names, parse
+from ._keys import implementation, keys, numbers
 from ._rules import entries, of_type
 
 Rule: TypeAlias = str | Callable[..., str]
@@ -88,23 +90,25 @@ def divided(partition: Partition, in_avals: Sequence[ShapedArray], params: Mappi
     """The call as a function that JAX's partitioner divides, by the shardings that it finds when it compiles."""
     call: Call = params[PARAM]
     factors = partition.factors(in_avals, call.outs, user_params(params))
+    made_for = [list(map(implementation, avals)) for avals in (in_avals, call.outs)]
+    cut = dataclasses.replace(
+        factors, ins=_with_numbers(factors.ins, made_for[0]), outs=_with_numbers(factors.outs, made_for[1])
+    )
 
-    def whole(*ins: Array) -> list[Array]:
-        return list(partition.local(params, *ins))
+    def on_numbers(function: Callable[..., Sequence[Array]]) -> Callable[..., list[Array]]:
+        return lambda *ins: numbers(function(*keys(ins, made_for[0])))
 
     def plan(mesh: jax.sharding.Mesh, ins: Sequence[Any], outs: Sequence[Any]) -> tuple[Any, ...]:
-        wanted = [(factors.ins[i], _cuts(spec_of(ins[i].sharding, mesh), len(ins[i].shape))) for i in _large_first(ins)]
-        results = zip(factors.outs, outs, strict=True)
+        wanted = [(cut.ins[i], _cuts(spec_of(ins[i].sharding, mesh), len(ins[i].shape))) for i in _large_first(ins)]
+        results = zip(cut.outs, outs, strict=True)
         wanted += [(names, _cuts(spec_of(out.sharding, mesh), len(out.shape))) for names, out in results]
-        axes = factors.assign(wanted, mesh.shape)
-        places = [
-            [jax.NamedSharding(mesh, _spec(names, axes)) for names in side] for side in (factors.outs, factors.ins)
-        ]
-        device = off_mesh(partition.device(factors, axes, mesh.shape, params))
+        axes = cut.assign(wanted, mesh.shape)
+        places = [[jax.NamedSharding(mesh, _spec(names, axes)) for names in side] for side in (cut.outs, cut.ins)]
+        device = off_mesh(on_numbers(partition.device(factors, axes, mesh.shape, params)))
         return mesh, device, places[0], tuple(places[1])
 
-    rule, reduced, kept = factors.renamed()
-    function = custom_partitioning(whole)
+    rule, reduced, kept = cut.renamed()
+    function = custom_partitioning(on_numbers(functools.partial(partition.local, params)))
     function.def_partition(
         plan, sharding_rule=rule, reduction_factors=reduced, need_replication_factors=kept, decode_shardings=False
     )
@@ -113,9 +117,14 @@ def divided(partition: Partition, in_avals: Sequence[ShapedArray], params: Mappi
         # The program names `plan` by its address alone. JAX's persistent cache would take that of another kernel, which
         # happens to have the address now, for the same program.
         with set_xla_metadata(spikax_partition=uuid.uuid4().hex):
-            return function(*ins)
+            return keys(function(*numbers(ins)), made_for[1])
 
     return marked
+
+
+def _with_numbers(arrays: Sequence[Names], made_for: Sequence[str | None]) -> tuple[Names, ...]:
+    """The names of dimensions where keys have one more."""
+    return tuple(names if name is None else (*names, WHOLE) for names, name in zip(arrays, made_for, strict=True))
 
 
 def over_explicit_axes(avals: Sequence[Any]) -> bool:

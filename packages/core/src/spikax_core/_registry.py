@@ -21,6 +21,7 @@ from ._errors import (
     NoBackendError,
     ParameterError,
     UnknownBackendError,
+    check_callable,
 )
 from ._extras import EXTRAS, missing
 
@@ -95,8 +96,12 @@ class Registry:
         """Register a kernel, in the place of one for the same backend and platform if there is one.
 
         Raises:
-            ParameterError: The backend is called ``"reference"``, or the platform or the extra is unknown.
+            ParameterError: The backend is called ``"reference"``, the platform or the extra is unknown, or what is to
+                be called cannot be.
         """
+        check_callable(f"{self.operator}: build of {entry.backend!r}", entry.build)
+        if entry.supports is not None:
+            check_callable(f"{self.operator}: supports of {entry.backend!r}", entry.supports)
         if entry.backend == REFERENCE:
             raise ParameterError(
                 f"{self.operator}: got backend {REFERENCE!r}; expected another name (use def_reference)"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import jax
 from jax.core import ShapedArray
 
+from spikax_core._call import exactly
 from spikax_core._describe import describe_all
 from spikax_core._errors import BackendRefusedError
 from spikax_core._ffi import running_api_version
@@ -27,8 +28,10 @@ _numbers = itertools.count()
 def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Build:
     """The kernel of an operator for which ``build`` makes functions, see :meth:`XLACustomKernel.def_numba_kernel`."""
 
-    @functools.lru_cache(maxsize=None, typed=True)
-    def target(in_avals: tuple[ShapedArray, ...], out_avals: tuple[ShapedArray, ...], **params: Any) -> str:
+    @functools.cache
+    def target(
+        in_avals: tuple[ShapedArray, ...], out_avals: tuple[ShapedArray, ...], _: tuple[Hashable, ...], /, **params: Any
+    ) -> str:
         function = build(in_avals, out_avals, **params)
         try:
             name, _ = _register(operator, function, _array_types(in_avals), _array_types(out_avals))
@@ -40,10 +43,12 @@ def numba_kernel(operator: str, build: Callable[..., Callable[..., None]]) -> Bu
             raise
         return name
 
-    def kernel(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
+    def kernel(
+        in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], /, **params: Any
+    ) -> Callable[..., Any]:
         _check_served([*in_avals, *out_avals])
         with _lock:
-            name = target(_strong(in_avals), _strong(out_avals), **params)
+            name = target(_strong(in_avals), _strong(out_avals), tuple(map(exactly, params.values())), **params)
         results = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_avals]
         return lambda *ins: jax.ffi.ffi_call(name, results)(*ins)
 

@@ -20,7 +20,9 @@ Options: TypeAlias = Mapping[str, Any] | Callable[..., Mapping[str, Any]]
 def pallas_kernel(body: Callable[..., None], platform: str, options: Options) -> Build:
     """The kernel of an operator with this Pallas body, see :meth:`XLACustomKernel.def_pallas_kernel`."""
 
-    def build(in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any) -> Callable[..., Any]:
+    def build(
+        in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], /, **params: Any
+    ) -> Callable[..., Any]:
         reason = _complex([*in_avals, *out_avals])
         if reason is not None:
             raise BackendRefusedError(reason)

@@ -26,7 +26,7 @@ def warp_kernel(operator: str, build: Callable[..., Any], platform: str) -> Buil
         raise ParameterError(f"{operator}: got a Warp kernel on {platform!r}; expected one on 'cpu' or 'cuda'")
 
     def build_call(
-        in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], **params: Any
+        in_avals: Sequence[ShapedArray], out_avals: Sequence[ShapedArray], /, **params: Any
     ) -> Callable[..., list[Any]]:
         import warp
 
