@@ -1,8 +1,6 @@
-"""grad, vector_grad and jacrev: twelve structures, equal to plain JAX on the equivalent pure function."""
+"""What all gradient transforms share; test_gradient_matrix.py compares their blocks with plain JAX."""
 
-import itertools
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,80 +12,7 @@ import spikax_transform as st
 from tests.transform.counting import Counted, compiles
 
 X, Y = jnp.array([0.5, -1.0]), jnp.array([2.0, 3.0])
-W, B = jnp.array([1.5, 0.25]), {"a": jnp.array([1.0, -2.0]), "c": (jnp.float32(0.5),)}
-AUX = ("text", 7)
-
-
-class Model:
-    """Two States that are differentiated, one of them a pytree, and one that is counted."""
-
-    def __init__(self) -> None:
-        self.w = st.ParamState(W, name="w")
-        self.b = st.State(B, name="b")
-        self.calls = st.State(jnp.int32(0), name="calls")
-
-    def output(self, form: str, x: Any, y: Any) -> Any:
-        self.calls.value = self.calls.value + 1
-        out = pure(form, self.w.value, self.b.value, x, y)
-        self.w.value = self.w.value * 2  # after the read: derivatives are those at entry
-        return out
-
-
-def pure(form: str, w: Any, b: Any, x: Any, y: Any) -> Any:
-    """What the model computes."""
-    r = jnp.sin(w * x) * b["a"] + b["c"][0] * y**2
-    return {"scalar": r.sum(), "array": r, "pytree": {"r": r, "s": (r.sum(),)}}[form]
-
-
-GRAD_STATES: dict[str, Callable[[Model], Any]] = {
-    "none": lambda m: None,
-    "single": lambda m: m.w,
-    "pytree-valued": lambda m: m.b,
-    "list": lambda m: [m.w, m.b],
-    "dict": lambda m: {"w": m.w, "b": m.b},
-    "nested": lambda m: {"deep": [m.w, (m.b,)], "hole": None},
-    "twice": lambda m: [m.w, m.b, m.w],
-}
-VALUES: dict[str, Any] = {
-    "none": None,
-    "single": W,
-    "pytree-valued": B,
-    "list": [W, B],
-    "dict": {"w": W, "b": B},
-    "nested": {"deep": [W, (B,)], "hole": None},
-}
-PICK: dict[str, Callable[[Any], tuple[Any, Any]]] = {
-    "single": lambda s: (s, B),
-    "pytree-valued": lambda s: (W, s),
-    "list": lambda s: (s[0], s[1]),
-    "dict": lambda s: (s["w"], s["b"]),
-    "nested": lambda s: (s["deep"][0], s["deep"][1][0]),
-}
-ARGNUMS = [None, 0, -1, (0,), (1, -2), np.int64(1)]
-TRANSFORMS = {"grad": (st.grad, "scalar"), "vector_grad": (st.vector_grad, "array"), "jacrev": (st.jacrev, "array")}
-
-
-def expected(name: str, form: str, states: str, argnums: Any) -> Any:
-    """The blocks by JAX alone."""
-
-    def total(*primals: Any) -> Any:
-        rest = list(primals)
-        w, b = PICK[states](rest.pop(0)) if states != "none" else (W, B)
-        out = pure(form, w, b, *rest)
-        return jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, out)) if name == "vector_grad" else out
-
-    derive = jax.jacrev if name == "jacrev" else jax.grad
-    if states == "none":
-        # JAX itself takes a NumPy integer for a sequence of one in jacrev
-        return derive(total, int(argnums or 0) if not isinstance(argnums, tuple) else argnums)(X, Y)
-    of_states = derive(total, 0)(VALUES[states], X, Y)
-    if argnums is None:
-        return of_states
-    if isinstance(argnums, tuple):
-        numbers: Any = tuple(i % 2 + 1 for i in argnums)
-    else:
-        numbers = int(argnums) % 2 + 1
-    return of_states, derive(total, numbers)(VALUES[states], X, Y)
+W = jnp.array([1.5, 0.25])
 
 
 def check(actual: Any, wanted: Any) -> None:
@@ -96,74 +21,16 @@ def check(actual: Any, wanted: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual, wanted)
 
 
-@pytest.mark.parametrize("how", ["eager", "jit"])
-@pytest.mark.parametrize("argnums", ARGNUMS, ids=repr)
-@pytest.mark.parametrize("states", [name for name in GRAD_STATES if name != "twice"])
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_blocks_have_the_structure_and_the_values_of_jax(name: str, states: str, argnums: Any, how: str) -> None:
-    model = Model()
-    transform, form = TRANSFORMS[name]
-    derivative = transform(lambda x, y: model.output(form, x, y), GRAD_STATES[states](model), argnums)
-    actual = (st.jit(derivative) if how == "jit" else derivative)(X, Y)
-    check(actual, expected(name, form, states, argnums))
-    assert model.calls.value == 1
-    np.testing.assert_array_equal(model.w.value, 2 * W)
-
-
-@pytest.mark.parametrize("argnums", [None, 0, (0, 1)], ids=repr)
-@pytest.mark.parametrize("states", ["none", "single", "pytree-valued", "dict"])
-@pytest.mark.parametrize("name", ["vector_grad", "jacrev"])
-def test_pytree_outputs_give_pytree_blocks(name: str, states: str, argnums: Any) -> None:
-    model = Model()
-    transform = TRANSFORMS[name][0]
-    actual = transform(lambda x, y: model.output("pytree", x, y), GRAD_STATES[states](model), argnums)(X, Y)
-    check(actual, expected(name, "pytree", states, argnums))
-
-
-ROWS = list(itertools.product(["none", "list"], [None, 1], [None, False, True], [False, True]))
-
-
-@pytest.mark.parametrize(("states", "argnums", "has_aux", "return_value"), ROWS)
-@pytest.mark.parametrize("how", ["eager", "jit", "scan"])
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_the_twelve_structures(
-    name: str, how: str, states: str, argnums: Any, has_aux: bool | None, return_value: bool
-) -> None:
-    model = Model()
-    transform, form = TRANSFORMS[name]
-    aux: Any = AUX if how == "eager" else jnp.float32(7)
-
-    def f(x: Any, y: Any) -> Any:
-        out = model.output(form, x, y)
-        return (out, aux) if has_aux else out
-
-    derivative = transform(f, GRAD_STATES[states](model), argnums, has_aux=has_aux, return_value=return_value)
-    match how:
-        case "eager":
-            actual = derivative(X, Y)
-        case "jit":
-            actual = st.jit(derivative)(X, Y)
-        case _:
-            actual = jax.tree.map(lambda leaf: leaf[0], st.for_loop(derivative, X[None], Y[None]))
-    parts: list[Any] = [expected(name, form, states, argnums)]
-    parts += [pure(form, W, B, X, Y)] * return_value
-    parts += [aux] * bool(has_aux)
-    if len(parts) == 1:
-        check(actual, parts[0])
-    else:
-        assert isinstance(actual, tuple)
-        assert len(actual) == len(parts)
-        check(actual[: 1 + return_value], tuple(parts[: 1 + return_value]))
-        assert not has_aux or actual[-1] == aux
-
-
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_state_that_appears_twice_has_its_whole_block_twice(name: str) -> None:
-    model = Model()
-    transform, form = TRANSFORMS[name]
-    first, b, second = transform(lambda: model.output(form, X, Y), GRAD_STATES["twice"](model))()
-    wanted_w, wanted_b = expected(name, form, "list", None)
-    check((first, b, second), (wanted_w, wanted_b, wanted_w))
+@pytest.mark.parametrize("number", [-2, np.int64(0), (-2,), [np.int32(0)], range(1)], ids=repr)
+@pytest.mark.parametrize(
+    "transform", [st.grad, st.jacrev, st.jacfwd, st.hessian], ids=lambda transform: transform.__name__
+)
+def test_arguments_are_numbered_as_in_jax(transform: Any, number: Any) -> None:
+    plain = transform(lambda x, y: (x**2 * y).sum(), argnums=0)(X, Y)
+    actual = transform(lambda x, y: (x**2 * y).sum(), argnums=number)(X, Y)
+    is_sequence = isinstance(number, tuple | list | range)
+    hessian = transform is st.hessian
+    check(actual, (((plain,),) if hessian else (plain,)) if is_sequence else plain)
 
 
 def test_a_repeated_state_with_an_infinite_value_keeps_its_value() -> None:
@@ -393,11 +260,9 @@ def test_holomorphic_functions_as_in_jax() -> None:
         st.grad(lambda: z.value[0], z)()
 
 
-def test_unknown_keywords_and_units_are_refused() -> None:
+def test_unknown_keywords_and_what_is_no_function_are_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword"):
         st.grad(lambda x: x, grads=1)  # type: ignore[call-overload]
-    with pytest.raises(st.UnitsNotSupportedError, match="unit_aware=True"):
-        st.jacrev(lambda x: x, unit_aware=True)
     with pytest.raises(TypeError, match="expected a function"):
         st.grad(3)  # type: ignore[call-overload]
 

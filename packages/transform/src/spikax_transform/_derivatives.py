@@ -1,28 +1,85 @@
-"""`grad`, `jacrev` and their like: each is one of JAX's derivatives, put into the common mechanism."""
+"""`grad`, `jacrev` and their like: each is a derivative of a pure function, put into the common mechanism."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from typing import Any
+from functools import reduce
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import _compat
 from ._gradient import GradientOptions, GradientTransform, Kind
+from ._integers import Derivative, is_inexact, past_integers
+
+Pure: TypeAlias = Callable[..., tuple[Any, Any]]
+Numbers: TypeAlias = int | tuple[int, ...]
 
 
-def _grad(pure: Callable[..., Any], argnums: int | tuple[int, ...], options: GradientOptions) -> Callable[..., Any]:
-    return jax.grad(pure, argnums, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int)
+def _grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    derivative: Derivative = options.autodiff.grad(
+        pure, argnums, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int
+    )
+    return derivative
 
 
-def _jacrev(pure: Callable[..., Any], argnums: int | tuple[int, ...], options: GradientOptions) -> Callable[..., Any]:
-    return jax.jacrev(pure, argnums, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int)
+def _jacrev(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    derivative: Derivative = options.autodiff.jacrev(
+        pure, argnums, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int
+    )
+    return derivative
 
 
-def _vector_grad(
-    pure: Callable[..., Any], argnums: int | tuple[int, ...], options: GradientOptions
-) -> Callable[..., Any]:
+def _jacfwd(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    return _forward(options.autodiff.jacfwd, 1, pure, argnums, options)
+
+
+def _hessian(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    return _forward(options.autodiff.hessian, 2, pure, argnums, options)
+
+
+def _forward(transform: Any, order: int, pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    def differentiated(fun: Pure, numbers: Numbers) -> Derivative:
+        derivative: Derivative = transform(fun, numbers, has_aux=True, holomorphic=options.holomorphic)
+        return derivative
+
+    if not options.allow_int:
+        return differentiated(pure, argnums)
+    return past_integers(lambda fun: differentiated(fun, 0), pure, order, options.is_leaf)
+
+
+def _fwd_grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
+    wanted = jnp.complexfloating if options.holomorphic else jnp.floating
+
+    def of_scalar(*primals: Any) -> tuple[Any, Any]:
+        out, aux = pure(*primals)
+        leaves, tree = jax.tree.flatten(out)
+        avals = [_compat.aval_of(leaf) for leaf in leaves]
+        if len(avals) != 1 or avals[0].shape or not (options.unit_aware or jax.tree_util.treedef_is_leaf(tree)):
+            got = ", ".join(aval.str_short(True) for aval in avals) or "nothing"
+            raise TypeError(f"fwd_grad got the output {got}; expected one scalar. Of other outputs, take jacfwd.")
+        if not jnp.issubdtype(avals[0].dtype, wanted):
+            raise TypeError(f"fwd_grad got an output of dtype {avals[0].dtype}; expected {wanted.__name__}.")
+        return out, aux
+
+    jacobian = _jacfwd(of_scalar, argnums, options)
+
+    def derivative(*primals: Any) -> tuple[Any, Any]:
+        grads, aux = jacobian(*primals)
+        inputs = primals[0] if argnums == 0 else primals
+        return jax.tree.map(_float0_for_integers, inputs, grads, is_leaf=options.is_leaf), aux
+
+    return derivative
+
+
+def _float0_for_integers(leaf: Any, block: Any) -> Any:
+    return block if is_inexact(leaf) else np.zeros(np.shape(leaf), jax.dtypes.float0)
+
+
+def _vector_grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
     wanted = jnp.complexfloating if options.holomorphic else jnp.floating
 
     def require(leaf: Any, what: str) -> None:
@@ -30,8 +87,16 @@ def _vector_grad(
         if not jnp.issubdtype(dtype, wanted) and not (what == "inputs" and options.allow_int):
             raise TypeError(f"vector_grad got {what} of dtype {dtype}; expected {wanted.__name__}.")
 
+    def total(*primals: Any) -> tuple[Any, Any]:
+        out, aux = pure(*primals)
+        jax.tree.map(lambda leaf: require(leaf, "outputs"), out)
+        sums = [leaf.sum() for leaf in jax.tree.leaves(out, is_leaf=options.is_leaf)]
+        return reduce(operator.add, sums), aux
+
     def derivative(*primals: Any) -> tuple[Any, Any]:
         jax.tree.map(lambda leaf: require(leaf, "inputs"), primals)
+        if options.unit_aware:
+            return _grad(total, argnums, options)(*primals)
         out, pullback, aux = jax.vjp(pure, *primals, has_aux=True)
         jax.tree.map(lambda leaf: require(leaf, "outputs"), out)
         grads = pullback(jax.tree.map(jnp.ones_like, out))
@@ -40,9 +105,13 @@ def _vector_grad(
     return derivative
 
 
-GRAD = Kind("grad", _grad, per_output=False)
-VECTOR_GRAD = Kind("vector_grad", _vector_grad, per_output=False)
-JACREV = Kind("jacrev", _jacrev, per_output=True)
+GRAD = Kind("grad", _grad, order=0)
+VALUE_AND_GRAD = Kind("value_and_grad", _grad, order=0, value_first=True)
+VECTOR_GRAD = Kind("vector_grad", _vector_grad, order=0)
+FWD_GRAD = Kind("fwd_grad", _fwd_grad, order=0)
+JACREV = Kind("jacrev", _jacrev, order=1)
+JACFWD = Kind("jacfwd", _jacfwd, order=1)
+HESSIAN = Kind("hessian", _hessian, order=2)
 
 
 def make(kind: Kind, fun: Callable[..., Any] | None, options: GradientOptions) -> Any:

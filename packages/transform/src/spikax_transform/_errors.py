@@ -90,9 +90,5 @@ class MissingExtraError(SpikaxTransformError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
-class UnitsNotSupportedError(SpikaxTransformError, NotImplementedError):
-    """``unit_aware=True`` needs the unit library's own differentiation, which is not connected yet."""
-
-
 class OverwrittenStateWarning(UserWarning):
     """A State in ``grad_states`` is overwritten before it is read, so its gradient is zero."""

@@ -75,7 +75,7 @@ def _same(first: Any, second: Any) -> Any:
 
 @_same.defjvp
 def _same_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
-    return primals[0], tangents[0] + tangents[1]
+    return _same(*primals), tangents[0] + tangents[1]  # not primals[0]: a second derivative goes through both, too
 
 
 def _joined(first: Any, second: Any) -> Any:
