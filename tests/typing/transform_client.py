@@ -311,3 +311,81 @@ assert_type(decorated(x), tuple[Sequence[Array], Array])
 assert_type(bare(x), Array)
 st.grad(loss, foo=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 w.value = "three"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def affine(x: Array, scale: float) -> dict[str, Array]:
+    return {"y": w.value * x * scale}
+
+
+# the forward transforms share the structures of grad and jacrev
+assert_type(
+    st.fwd_grad(loss, {"w": w}, argnums=0, return_value=True)(x, x), tuple[tuple[dict[str, Array], Array], Array]
+)
+assert_type(
+    st.jacfwd(loss_aux, [w, b], argnums=(0, 1), has_aux=True)(x, x),
+    tuple[tuple[Sequence[Array], tuple[Array, ...]], Aux],
+)
+assert_type(st.jacfwd(tree, w)(x), PyTree)
+
+# the value first, unless it is asked for by return_value
+assert_type(st.value_and_grad(loss)(x, x), tuple[Array, Array])
+assert_type(st.value_and_grad(loss, w)(x, x), tuple[Array, Array])
+assert_type(st.value_and_grad(loss, [w, b], argnums=0)(x, x), tuple[Array, tuple[Sequence[Array], Array]])
+assert_type(st.value_and_grad(loss_aux, {"w": w}, has_aux=True)(x, x), tuple[tuple[Array, Aux], dict[str, Array]])
+assert_type(st.value_and_grad(loss, [w, b], return_value=True)(x, x), tuple[Sequence[Array], Array])
+assert_type(
+    st.value_and_grad(loss_aux, w, argnums=(0, 1), has_aux=True, return_value=True)(x, x),
+    tuple[tuple[Array, tuple[Array, ...]], Array, Aux],
+)
+
+# second derivatives nest twice
+assert_type(st.hessian(loss)(x, x), Array)
+assert_type(st.hessian(loss, argnums=(0, 1))(x, x), tuple[tuple[Array, ...], ...])
+assert_type(st.hessian(loss, w, return_value=True)(x, x), tuple[Array, Array])
+assert_type(st.hessian(loss, [w, b])(x, x), Sequence[Sequence[Array]])
+assert_type(st.hessian(loss_aux, {"w": w, "b": b}, has_aux=True)(x, x), tuple[dict[str, dict[str, Array]], Aux])
+assert_type(st.hessian(loss, w, argnums=0)(x, x), tuple[tuple[Array, Array], tuple[Array, Array]])
+assert_type(
+    st.hessian(loss, {"w": w}, argnums=0)(x, x),
+    tuple[tuple[dict[str, dict[str, Array]], dict[str, Array]], tuple[dict[str, Array], Array]],
+)
+assert_type(
+    st.hessian(loss, [w, b], argnums=(0, 1), return_value=True)(x, x),
+    tuple[
+        tuple[
+            tuple[Sequence[Sequence[Array]], Sequence[tuple[Array, ...]]],
+            tuple[tuple[Sequence[Array], ...], tuple[tuple[Array, ...], ...]],
+        ],
+        Array,
+    ],
+)
+
+
+@st.hessian(grad_states=w, has_aux=True)
+def curvature(x: Array) -> tuple[Array, Aux]:
+    return (w.value**2 * x).sum(), {"n": 1}
+
+
+@st.value_and_grad(argnums=(0, 1))
+def priced(x: Array, y: Array) -> Array:
+    return (x * y).sum()
+
+
+assert_type(curvature(x), tuple[Array, Aux])
+assert_type(priced(x, x), tuple[Array, tuple[Array, ...]])
+
+# products with the Jacobian take and give what the function takes and gives
+out, pullback = st.vjp(affine, x, 2.0)
+assert_type(out, dict[str, Array])
+assert_type(pullback(out), tuple[Array, float])
+of_states, of_args = st.vjp(loss, x, x, grad_states={"w": w})[1](x)
+assert_type(of_states, dict[str, Array])
+assert_type(of_args, tuple[Array, Array])
+assert_type(st.vjp(loss_aux, x, x, grad_states=w, has_aux=True)[2], Aux)
+assert_type(st.jvp(affine, (x, 2.0), (x, 0.0)), tuple[dict[str, Array], dict[str, Array]])
+assert_type(st.jvp(loss, (x, x), (x, x), grad_states=[w, b], state_tangents=[x, x]), tuple[Array, Array])
+assert_type(st.jvp(loss_aux, (x, x), (x, x), has_aux=True), tuple[Array, Array, Aux])
+value, pushforward = st.linearize(affine, x, 2.0, grad_states=w)
+assert_type(pushforward(x, x, 1.0), dict[str, Array])
+assert_type(st.linearize(loss, x, x)[1](x, x), Array)
+pullback(x)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -43,6 +43,9 @@ from ._loops import scan as scan
 from ._paths import states as states
 from ._paths import to_pytree as to_pytree
 from ._paths import update_from_pytree as update_from_pytree
+from ._products import jvp as jvp
+from ._products import linearize as linearize
+from ._products import vjp as vjp
 from ._progress import ProgressBar as ProgressBar
 from ._random_state import RandomState as RandomState
 from ._state import BatchState as BatchState

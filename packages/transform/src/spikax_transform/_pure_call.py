@@ -45,7 +45,7 @@ class PureCall:
     """``fun(*args, **kwargs)`` for the transform `name`; JAX calls `pure` with `primals`, or values like them.
 
     ``targets`` are the States and ``numbers`` the positions of the arguments that are differentiated; ``many`` says
-    whether these arguments are one primal, a tuple, or the only one is the primal itself.
+    whether these arguments are one primal, a tuple, or each is one.
     """
 
     name: str
@@ -69,7 +69,7 @@ class PureCall:
             primals.append(jax.tree.unflatten(self.targets.tree, entry))
         if self.numbers is not None:
             chosen = tuple(self.args[i] for i in self.numbers)
-            primals.append(chosen if self.many else chosen[0])
+            primals += [chosen] if self.many else chosen
         return tuple(primals)
 
     def pure(self, *primals: Any) -> tuple[Any, Any]:
