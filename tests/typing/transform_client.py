@@ -97,6 +97,13 @@ assert_type(st.unvmap(w.value, "max"), Array)
 assert_type(st.vmap(pair, in_states={0: w}, out_states=[b])(w.value, 3), tuple[Array, int])
 assert_type(st.vmap_new_states(axis_size=3)(double)(w.value), Array)
 assert_type(st.map(double, w.value, batch_size=2), Array)
+assert_type(st.checkpoint(pair, static_argnums=1)(w.value, 3), tuple[Array, int])
+assert_type(st.checkpointed_for_loop(double, w.value), Array)
+assert_type(st.checkpointed_scan(carry, w.value, w.value), tuple[Array, dict[str, Array]])
+assert_type(st.StateFinder(double, "read")(w.value), list[st.State[Any]])
+assert_type(st.checkify(pair)(w.value, 3)[1], tuple[Array, int])
+assert_type(st.named_scope("double")(double)(w.value), Array)
+assert_type(st.named_scope(double)(w.value), Array)
 st.vmap(double)("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 st.cond(True, double, pair, w.value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -4,6 +4,10 @@ from ._bounded import bounded_while_loop as bounded_while_loop
 from ._branches import cond as cond
 from ._branches import ifelse as ifelse
 from ._branches import switch as switch
+from ._checkify import check as check
+from ._checkify import checkify as checkify
+from ._checkpointed_loops import checkpointed_for_loop as checkpointed_for_loop
+from ._checkpointed_loops import checkpointed_scan as checkpointed_scan
 from ._error_if import jit_error_if as jit_error_if
 from ._errors import ArgumentNumberError as ArgumentNumberError
 from ._errors import AuxError as AuxError
@@ -36,10 +40,14 @@ from ._gradient_api import jacobian as jacobian
 from ._gradient_api import jacrev as jacrev
 from ._gradient_api import value_and_grad as value_and_grad
 from ._gradient_api import vector_grad as vector_grad
+from ._inspect import StateFinder as StateFinder
+from ._inspect import eval_shape as eval_shape
+from ._inspect import make_jaxpr as make_jaxpr
 from ._jit import JitFunction as JitFunction
 from ._jit import jit as jit
 from ._loops import for_loop as for_loop
 from ._loops import scan as scan
+from ._named_scope import named_scope as named_scope
 from ._paths import states as states
 from ._paths import to_pytree as to_pytree
 from ._paths import update_from_pytree as update_from_pytree
@@ -48,6 +56,8 @@ from ._products import linearize as linearize
 from ._products import vjp as vjp
 from ._progress import ProgressBar as ProgressBar
 from ._random_state import RandomState as RandomState
+from ._remat import checkpoint as checkpoint
+from ._remat import remat as remat
 from ._state import BatchState as BatchState
 from ._state import HiddenState as HiddenState
 from ._state import LongTermState as LongTermState
@@ -56,9 +66,9 @@ from ._state import ShortTermState as ShortTermState
 from ._state import State as State
 from ._state import catch_new_states as catch_new_states
 from ._unvmap import unvmap as unvmap
-from ._while import while_loop as while_loop
 from ._vmap import map as map  # noqa: A004 - the name that JAX gives it
 from ._vmap import vmap as vmap
 from ._vmap import vmap_new_states as vmap_new_states
+from ._while import while_loop as while_loop
 
 __version__ = "0.1.0"

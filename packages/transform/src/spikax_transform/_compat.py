@@ -81,6 +81,13 @@ def aval_of(leaf: Any) -> Aval:
     return jax.typeof(leaf)
 
 
+def abstract_aval(leaf: Any) -> Aval:
+    """The same, also for a `jax.ShapeDtypeStruct`, which stands for an array."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return core.ShapedArray(leaf.shape, leaf.dtype, weak_type=getattr(leaf, "weak_type", False))
+    return jax.typeof(leaf)
+
+
 def slice_aval(aval: Aval, length: int) -> Aval:
     """What one step of a loop sees of an array whose leading axis is time."""
     return core.mapped_aval(length, 0, aval)

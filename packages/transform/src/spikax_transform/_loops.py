@@ -61,7 +61,7 @@ def scan(
     >>> float(total), history, int(seen.value)
     (3.0, Array([0., 0., 1.], dtype=float32), 3)
     """
-    return _loop("scan", f, init, xs, length, reverse, unroll, progress)
+    return loop("scan", f, init, xs, length, reverse, unroll, progress)
 
 
 def for_loop(
@@ -102,20 +102,22 @@ def for_loop(
     def body(carry: None, x: tuple[Any, ...]) -> tuple[None, Y]:
         return None, f(*x)
 
-    ys: Y = _loop("for_loop", body, None, xs, length, reverse, unroll, progress)[1]
+    ys: Y = loop("for_loop", body, None, xs, length, reverse, unroll, progress)[1]
     return ys
 
 
-def _loop(
+def loop(
     name: str,
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
     xs: Any,
     length: int | None,
     reverse: bool,
-    unroll: int | bool,
-    progress: ProgressBar | int | bool | None,
+    unroll: int | bool = 1,
+    progress: ProgressBar | int | bool | None = None,
+    base: int | None = None,
 ) -> tuple[Any, Any]:
+    """Trace the body, and run the loop; the States are then as the last step left them."""
     refuse_states(jax.tree.leaves((init, xs)), name, "passed to")
     carry, carry_tree = jax.tree.flatten(init)
     carry = [_as_array(leaf) for leaf in carry]
@@ -129,7 +131,8 @@ def _loop(
         traced = trace_once(f, in_tree, avals, name=name, starts=starts)
         if not promote(name, traced, carry, carry_tree, starts):
             break
-    return _run(traced, carry, carry_tree, x_leaves, starts, steps, reverse, unroll, meter_for(progress, steps))
+    meter = meter_for(progress, steps)
+    return _run(traced, carry, carry_tree, x_leaves, starts, steps, reverse, unroll, meter, base)
 
 
 def _run(
@@ -142,6 +145,7 @@ def _run(
     reverse: bool,
     unroll: int | bool,
     meter: Any,
+    base: int | None,
 ) -> tuple[Any, Any]:
     consts: list[Any] = []
     state_carry: list[Any] = []
@@ -168,6 +172,7 @@ def _run(
         tuple(sources),
         n_ys,
         meter,
+        base,
     )
     last, ys = run_loop(traced.jaxpr, spec, traced.consts, consts, [*carry, *state_carry], xs)
     y_tree = traced.out_tree.children()[1]

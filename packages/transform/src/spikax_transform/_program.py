@@ -11,6 +11,7 @@ from jax import lax
 
 from . import _compat
 from ._carry import same_strength
+from ._checkpointed import checkpointed_steps
 from ._intern import Interned, UnkeyableError, jaxpr_key
 from ._progress import Meter, run_blocks
 
@@ -34,6 +35,7 @@ class LoopSpec:
     sources: tuple[tuple[bool, int], ...]
     ys: int
     meter: Meter | None
+    base: int | None = None  # of a loop that is computed again block by block in the backward pass
 
 
 # Enough for any model, small enough that a program that makes loops without end stays bounded.
@@ -66,6 +68,8 @@ def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
             following += out[spec.user_carry + spec.ys :]
             return [same_strength(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
 
+        if spec.base is not None:
+            return checkpointed_steps(step, carry, xs, spec.length, spec.base, reverse=spec.reverse)
         if spec.meter is None:
             return lax.scan(step, carry, xs, length=spec.length, reverse=spec.reverse, unroll=spec.unroll)
         return run_blocks(step, carry, xs, spec.meter, reverse=spec.reverse, unroll=spec.unroll)

@@ -127,7 +127,7 @@ def run_blocks(
     """A scan of `meter.length` steps as a scan over blocks, with a report after each."""
     block = meter.block
     whole, rest = divmod(meter.length, block)
-    main, tail = _cut(xs, whole * block, reverse)
+    main, tail = cut(xs, whole * block, reverse)
     blocks = jax.tree.map(lambda x: x.reshape(whole, block, *x.shape[1:]), main)
 
     def one_block(carry: Any, numbered: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -146,7 +146,7 @@ def run_blocks(
     return carry, ys
 
 
-def _cut(xs: Any, size: int, reverse: bool) -> tuple[Any, Any]:
+def cut(xs: Any, size: int, reverse: bool) -> tuple[Any, Any]:
     """The whole blocks of the inputs, and the rest, which is run last."""
     if reverse:
         return jax.tree.map(lambda x: x[x.shape[0] - size :], xs), jax.tree.map(lambda x: x[: x.shape[0] - size], xs)

@@ -26,6 +26,7 @@ def run(make: Callable[..., FlatProgram], jaxprs: Sequence[_compat.Jaxpr], spec:
         return make(jaxprs, spec)(*operands)
     try:
         key = (make, tuple(map(jaxpr_key, jaxprs)), spec)
-    except UnkeyableError:
+        hash(key)
+    except (UnkeyableError, TypeError):
         return make(jaxprs, spec)(*operands)
     return _programs.get(key, lambda: jax.jit(make(jaxprs, spec)))(*operands)

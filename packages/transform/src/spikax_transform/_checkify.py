@@ -1,0 +1,78 @@
+"""`checkify` and `check`: errors as values, so that a check works inside of any transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
+
+from jax.experimental import checkify as _jax
+
+from ._staged_call import StagedCall
+from ._transformed import Transformed, transformed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Error: TypeAlias = _jax.Error
+ErrorCategories: TypeAlias = frozenset[Any]
+user_checks: ErrorCategories = _jax.user_checks
+
+
+@overload
+def checkify(f: Callable[P, R], errors: ErrorCategories = ...) -> Transformed[P, tuple[Error, R]]: ...
+@overload
+def checkify(
+    f: None = None, errors: ErrorCategories = ...
+) -> Callable[[Callable[P, R]], Transformed[P, tuple[Error, R]]]: ...
+def checkify(f: Callable[..., Any] | None = None, errors: ErrorCategories = user_checks) -> Any:
+    """`jax.experimental.checkify.checkify` for a function that reads and writes States; also a decorator.
+
+    Args:
+        f: the function, with `check` anywhere inside.
+        errors: which checks count: those of ``jax.experimental.checkify``, such as ``float_checks``.
+
+    Returns:
+        A function that returns ``(error, result)``; ``error.throw()`` raises if a check failed. The States are written
+        in any case, with whatever the function computed.
+
+    >>> import jax.numpy as jnp
+    >>> from spikax_transform import State, check, checkify, jit
+    >>> rate = State(jnp.float32(-1))
+    >>> @jit
+    ... @checkify
+    ... def step(x):
+    ...     check(rate.value >= 0, "the rate is {}", rate.value)
+    ...     return rate.value * x
+    >>> error, _ = step(jnp.float32(2))
+    >>> print(error.get().splitlines()[0])
+    the rate is -1.0 (`check` failed)
+    """
+
+    def call(fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        staged = StagedCall("checkify", fun, args, kwargs)
+        inputs = staged.inputs()
+        reads = [inputs.leaves[place] for place in inputs.sources(staged.traced)]
+
+        def program(leaves: Any, reads: Any) -> list[Any]:
+            return staged.traced.replay(leaves, reads)
+
+        error, out = _jax.checkify(program, errors=errors)(staged.arrays(), reads)
+        return error, staged.finish(out, inputs)
+
+    return transformed("checkify", f, call)
+
+
+def check(pred: Any, msg: str, *fmt_args: Any, debug: bool = False, **fmt_kwargs: Any) -> None:
+    """Note an error if ``pred`` is false, which `checkify` around hands out; `jax.experimental.checkify.check`.
+
+    Args:
+        pred: a boolean scalar.
+        msg: the message, with fields as in `str.format`.
+        *fmt_args: arrays for the fields.
+        debug: leave the check out where there is no `checkify` around.
+        **fmt_kwargs: arrays for named fields.
+
+    Raises:
+        ValueError: there is no `checkify` around, and ``debug`` is false.
+    """
+    (_jax.debug_check if debug else _jax.check)(pred, msg, *fmt_args, **fmt_kwargs)
