@@ -238,26 +238,79 @@ def test_grad_states_must_be_states(wrong: Any) -> None:
         st.grad(lambda x: x, wrong)
 
 
-def test_an_integer_state_is_refused_or_has_a_float0_block() -> None:
-    n, w = st.State(jnp.array([1, 2]), name="n"), st.ParamState(W)
-    f = lambda: (w.value * n.value.astype(jnp.float32)).sum()  # noqa: E731
-    with pytest.raises(st.GradStatesError, match=r"'n'.*got i32\[2\]"):
-        st.grad(f, n)()
-    of_n, of_w = st.grad(f, (n, w), allow_int=True)()
-    assert of_n.dtype == jax.dtypes.float0
-    np.testing.assert_array_equal(of_w, [1, 2])
-    block = st.jacrev(lambda: w.value * n.value.astype(jnp.float32), n, allow_int=True)()
-    plain = jax.jacrev(lambda n: W * n.astype(jnp.float32), allow_int=True)(n.value)
-    assert (block.shape, block.dtype) == (plain.shape, plain.dtype)
-    assert st.vector_grad(lambda x: x * 1.0, allow_int=True)(3).dtype == jax.dtypes.float0
+GRADIENTS = [st.grad, st.fwd_grad, st.vector_grad, st.value_and_grad]
+JACOBIANS = [st.jacrev, st.jacfwd]
 
 
-def test_holomorphic_functions_as_in_jax() -> None:
-    z = st.State(jnp.array([1.0 + 2j, 0.5j]))
-    check(st.jacrev(lambda: z.value**2, z, holomorphic=True)(), jax.jacrev(lambda z: z**2, holomorphic=True)(z.value))
-    check(st.vector_grad(lambda: z.value**2, z, holomorphic=True)(), 2 * z.value)
+@pytest.mark.parametrize("transform", [*GRADIENTS, *JACOBIANS, st.hessian], ids=lambda transform: transform.__name__)
+def test_an_integer_state_is_refused_by_name(transform: Any) -> None:
+    n = st.State(jnp.array([1, 2]), name="n")
+    with pytest.raises(st.GradStatesError, match=r"'n'.*got i32\[2\].*allow_int=True"):
+        transform(lambda: n.value.astype(jnp.float32).sum(), n)()
     with pytest.raises(TypeError):
-        st.grad(lambda: z.value[0], z)()
+        transform(lambda n: n.astype(jnp.float32).sum())(n.value)
+
+
+@pytest.mark.parametrize("transform", GRADIENTS, ids=lambda transform: transform.__name__)
+def test_the_gradient_of_integers_is_float0(transform: Any) -> None:
+    n, w = st.State(jnp.array([1, 2])), st.ParamState(W)
+    f = lambda x: (w.value * n.value.astype(jnp.float32) * x).sum()  # noqa: E731
+    (of_n, of_w), of_x = transform(f, (n, w), 0, allow_int=True, return_value=True)(3)[0]
+    assert (of_n.dtype, of_n.shape) == (jax.dtypes.float0, (2,))
+    assert (of_x.dtype, of_x.shape) == (jax.dtypes.float0, ())
+    np.testing.assert_array_equal(of_w, [3, 6])
+
+
+@pytest.mark.parametrize("transform", JACOBIANS, ids=lambda transform: transform.__name__)
+@pytest.mark.parametrize("chosen", [("n",), ("n", "w")], ids="-".join)
+def test_the_jacobian_of_integers_is_zeros_of_their_type_as_in_jax(transform: Any, chosen: tuple[str, ...]) -> None:
+    states = {"n": st.State(jnp.array([1, 2])), "w": st.ParamState(W)}
+    values = {key: states[key].value for key in chosen}
+
+    def pure(values: Any) -> Any:
+        out = values.get("w", W) * values["n"].astype(jnp.float32)
+        return [out, out.sum()]
+
+    fun = lambda: pure({key: states[key].value for key in chosen})  # noqa: E731
+    actual = transform(fun, {key: states[key] for key in chosen}, allow_int=True)()
+    wanted = jax.jacrev(pure, allow_int=True)(values)
+    check(actual, wanted)
+    assert [leaf.dtype for leaf in jax.tree.leaves(actual)] == [leaf.dtype for leaf in jax.tree.leaves(wanted)]
+
+
+def test_the_hessian_of_integers_is_zeros() -> None:
+    f = lambda x, n: x**2 * n.astype(jnp.float32)  # noqa: E731
+    (xx, xn), (nx, nn) = st.hessian(f, argnums=(0, 1), allow_int=True)(X, jnp.array([1, 2]))
+    np.testing.assert_array_equal(xx, jax.hessian(lambda x: x**2 * jnp.array([1.0, 2.0]))(X))
+    for block in (xn, nx, nn):
+        assert block.shape == (2, 2, 2)
+        assert not block.any()
+
+
+@pytest.mark.parametrize("transform", [st.jacrev, st.jacfwd, st.hessian], ids=lambda transform: transform.__name__)
+def test_holomorphic_functions_as_in_jax(transform: Any) -> None:
+    z = st.State(jnp.array([1.0 + 2j, 0.5j]))
+    plain = getattr(jax, transform.__name__)
+    check(transform(lambda: z.value**3, z, holomorphic=True)(), plain(lambda z: z**3, holomorphic=True)(z.value))
+
+
+@pytest.mark.parametrize("transform", GRADIENTS, ids=lambda transform: transform.__name__)
+def test_gradients_of_holomorphic_functions(transform: Any) -> None:
+    z = st.State(jnp.array([1.0 + 2j, 0.5j]))
+    blocks = transform(lambda: (z.value**2).sum(), z, holomorphic=True, return_value=True)()[0]
+    check(blocks, 2 * z.value)
+    with pytest.raises(TypeError):
+        transform(lambda: z.value[0], z)()
+    with pytest.raises(TypeError):
+        transform(lambda x: x.sum(), holomorphic=True)(X)
+
+
+@pytest.mark.parametrize("output", [jnp.ones(2), (jnp.float32(1), jnp.float32(2)), [jnp.float32(1)], (), None])
+def test_fwd_grad_needs_one_scalar(output: Any) -> None:
+    with pytest.raises(TypeError, match=r"fwd_grad got the output .*expected one scalar"):
+        st.fwd_grad(lambda x: output)(1.0)
+    with pytest.raises(TypeError, match="output of dtype int32; expected floating"):
+        st.fwd_grad(lambda x: jnp.int32(1))(1.0)
 
 
 def test_unknown_keywords_and_what_is_no_function_are_refused() -> None:
