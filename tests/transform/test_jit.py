@@ -417,3 +417,71 @@ def test_the_function_keeps_its_name_and_documentation() -> None:
 
     compiled: Any = st.jit(simulate)
     assert (compiled.__name__, compiled.__doc__) == ("simulate", "Run it.")
+
+
+def test_arguments_that_are_not_used_are_kept_if_asked_for() -> None:
+    v = st.State(jnp.zeros(2))
+
+    def f(x: Any, y: Any) -> Any:
+        return v.value * x
+
+    texts = {keep: st.jit(f, keep_unused=keep).lower(1.0, 2.0).as_text() for keep in (True, False)}
+    assert ("%arg2" in texts[True], "%arg2" in texts[False]) == (True, False)  # the State, x, and y
+    assert st.jit(f, keep_unused=True)(1.0, 2.0).shape == (2,)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_inline_is_what_jax_makes_of_it(inline: bool) -> None:
+    v = st.State(jnp.float32(1))
+    ours = st.jit(lambda x: jnp.sin(v.value * x), inline=inline)
+    plain = jax.jit(lambda v, x: jnp.sin(v * x), inline=inline)
+    x = jnp.float32(1)
+    programs = (st.make_jaxpr(lambda x: ours(x))(x), jax.make_jaxpr(lambda v, x: plain(v, x))(x, x))
+    mine, theirs = ([(str(eqn.primitive), eqn.params.get("inline")) for eqn in p.jaxpr.eqns] for p in programs)
+    assert mine == theirs
+
+
+@pytest.mark.parametrize("how", [{"donate_argnums": 1}, {"donate_argnums": (-1,)}, {"donate_argnames": "y"}], ids=str)
+def test_donated_arguments_are_counted_as_the_user_does(how: Any) -> None:
+    v = st.State(jnp.zeros(3))
+
+    def f(x: Any, y: Any) -> Any:
+        v.value = v.value + x
+        return y + 1
+
+    x, y = jnp.ones(3), jnp.ones(3)
+    st.jit(f, **how)(x, y)
+    assert (x.is_deleted(), y.is_deleted()) == (False, True)
+
+
+def test_a_state_donated_to_a_program_that_failed_is_lost_and_names_the_call() -> None:
+    v, w = st.State(jnp.zeros(1000), name="v"), st.State(jnp.ones(1000))
+
+    @st.jit(donate_states=True)
+    def step(limit: Any) -> None:
+        st.jit_error_if(v.value > limit, "diverged")
+        v.value = v.value + w.value
+
+    compiled = step.lower(1.0).compile()
+    for call in (step, compiled):
+        v.value = jnp.zeros(1000)
+        call(1.0)
+        v.value.delete()  # what a runtime that runs the program before it fails does to a donated buffer
+        with pytest.raises((RuntimeError, ValueError)):
+            call(-1.0)
+        with pytest.raises(st.StateUnavailableError, match=r"'v'.*donated to a call of jit\(.*step\) that failed"):
+            _ = v.value
+        assert w.value[0] == 1
+
+
+def test_stages_keep_the_static_arguments_and_update_the_states() -> None:
+    model = Counter()
+
+    def f(x: Any, n: int) -> Any:
+        return model.step(x) * n
+
+    traced = st.jit(f, static_argnums=1).trace(jnp.float32(1), 3)
+    assert len(traced.jaxpr.jaxpr.invars) == 2
+    compiled = traced.lower().compile()
+    assert [float(compiled(jnp.float32(x))) for x in (1, 2)] == [6.0, 18.0]
+    assert model.n.value == 3

@@ -104,6 +104,7 @@ assert_type(st.StateFinder(double, "read")(w.value), list[st.State[Any]])
 assert_type(st.checkify(pair)(w.value, 3)[1], tuple[Array, int])
 assert_type(st.named_scope("double")(double)(w.value), Array)
 assert_type(st.named_scope(double)(w.value), Array)
+assert_type(st.shard_map(double, None, None, None, state_in_specs={None: w})(w.value), Array)
 st.vmap(double)("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 st.cond(True, double, pair, w.value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -58,6 +58,7 @@ from ._progress import ProgressBar as ProgressBar
 from ._random_state import RandomState as RandomState
 from ._remat import checkpoint as checkpoint
 from ._remat import remat as remat
+from ._shard_map import shard_map as shard_map
 from ._state import BatchState as BatchState
 from ._state import HiddenState as HiddenState
 from ._state import LongTermState as LongTermState

@@ -61,6 +61,12 @@ def as_lanes(trace: Trace, value: Any, axis: int) -> Any:
     return batching.BatchTracer(trace, value, axis)
 
 
+def varying_axes(aval: Aval) -> frozenset[Any]:
+    """The axes of the mesh along which a value inside of `jax.shard_map` is known to differ."""
+    axes = getattr(aval, "manual_axis_type", None)  # since JAX 0.10
+    return frozenset(getattr(aval, "vma", ()) if axes is None else axes.varying)
+
+
 def under_staging() -> bool:
     """Whether anything around the caller is being staged, whoever asked for it."""
     trace = current_trace()

@@ -159,7 +159,7 @@ class JitFunction(Generic[P, R]):
             refuse_states(jax.tree.leaves((args, kwargs)), "jit", "passed to")
         if plan is not None:
             plan.gather()  # raises if a State has no value
-            plan.mark_lost(getattr(self._fun, "__qualname__", repr(self._fun)))
+            plan.mark_lost()
         raise error
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:

@@ -49,8 +49,8 @@ def named_scope(name: Callable[P, R]) -> Callable[P, R]: ...
 def named_scope(name: str | Callable[P, R]) -> NamedScope | Callable[P, R]:
     """Name the operations of a block or of a function.
 
-    Use it as ``with named_scope("layer"):``, ``@named_scope("layer")``, or ``@named_scope`` for the function's own name. States need nothing special here; the names stay
-    on the operations under all transforms.
+    Use it as ``with named_scope("layer"):``, ``@named_scope("layer")``, or ``@named_scope`` for the function's own
+    name. States need nothing special here; the names stay on the operations under all transforms.
 
     Args:
         name: the name, or the function.

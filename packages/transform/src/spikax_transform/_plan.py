@@ -97,6 +97,7 @@ class Plan:
         created = [reference for reference in self.outputs if reference() in traced.created]
         self._required = [r for r in (*self.outputs, *self.read_only) if r not in created]
         self._checks_outputs = not created
+        self.name: str = getattr(fun, "__qualname__", repr(fun))
         self.audit: Audit = Audit()
         self.count: int = creation_count()
         self.primed: Signature | None = first
@@ -114,13 +115,13 @@ class Plan:
         """Whether one of the States that are only written does not exist any more, given all outputs."""
         return self._checks_outputs and None in outputs
 
-    def mark_lost(self, name: str) -> None:
+    def mark_lost(self) -> None:
         """After a call that failed: States whose buffers it had already taken have no value any more."""
         for state in _dereferenced(self.written):
             leaves = jax.tree.leaves(state._value)
             if any(isinstance(leaf, jax.Array) and not _compat.trace_of(leaf) and leaf.is_deleted() for leaf in leaves):
                 state._value = _overlay.Missing(
-                    f"was donated to a call of jit({name}) that failed", "restore it before using it again"
+                    f"was donated to a call of jit({self.name}) that failed", "restore it before using it again"
                 )
 
     def accepts(self, signature: Signature) -> bool:

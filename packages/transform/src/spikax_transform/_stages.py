@@ -26,7 +26,11 @@ class Compiled(Generic[R]):
             raise StateUnavailableError(
                 "A State that this function was compiled for does not exist any more; lower and compile it again."
             ) from None
-        out, values = self.stage(written, read, *args, **kwargs)
+        try:
+            out, values = self.stage(written, read, *args, **kwargs)
+        except Exception:
+            self._plan.mark_lost()
+            raise
         self._plan.scatter(values)
         return out  # type: ignore[no-any-return]
 
