@@ -17,6 +17,7 @@ from .formats.dense import Dense as Dense
 from .formats.fixed_num_per_post import FixedNumPerPost as FixedNumPerPost
 from .formats.fixed_num_per_pre import FixedNumPerPre as FixedNumPerPre
 from .formats.matrix import SparseMatrix as SparseMatrix
+from .formats.sharded import ShardedByPost as ShardedByPost
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from spikax_kernels._errors import ShapeError
-from spikax_kernels.formats._structure import as_weights, check_weights
+from spikax_kernels.formats._structure import as_weights, check_weights, sharded_over
 
 
 class FrozenArrays(abc.ABC):
@@ -104,6 +104,25 @@ class FrozenArrays(abc.ABC):
     def _check_alone(self) -> None:
         if self._entries.ndim != self.entry_rank or self.data.shape not in ((), (1,), self._entries.shape):
             raise ShapeError(f"got {self!r} with data of shape {self.data.shape}; for a stack of matrices use jax.vmap")
+
+    def _check_whole(self) -> None:
+        """Raise where an array is known to be sharded along entries, which divides them by their number.
+
+        How arguments of ``jit`` are sharded over a mesh axis that is Auto is not known; JAX then gathers them.
+        """
+        for name, value in zip(self.arrays, self._values(), strict=True):
+            for array in value if isinstance(value, tuple) else (value,):
+                axes = sharded_over(array)[self._rows_may_be_cut(name) :]
+                if any(axes):
+                    axis = next(filter(None, axes))
+                    raise ShapeError(
+                        f"got {self!r} with {name} sharded over {axis!r}, which divides its entries by their number;"
+                        f" divide them by their targets, with A.shard(mesh, {axis!r})"
+                    )
+
+    def _rows_may_be_cut(self, name: str) -> bool:
+        """Whether the first axis of this array may be sharded."""
+        return False
 
     def _with(self, data: Any) -> Self:
         check_weights(data, self._entries.shape)

@@ -55,6 +55,9 @@ class FixedNum(Grouped):
         check_weights(data, indices.shape)
         self._set(self.shape, as_weights(data), as_structure("indices", indices), None)
 
+    def _rows_may_be_cut(self, name: str) -> bool:
+        return name in ("data", "indices")
+
     @property
     def _pointers(self) -> Any:
         return np.zeros(0, self.indices.dtype)

@@ -51,7 +51,7 @@ def result_dtype(*operands: Any) -> Any:
         return jnp.result_type(*operands)
 
 
-# JAX takes microseconds to find that nothing is to be done, which an eager product would feel: the next ones look first.
+# JAX takes microseconds to find that nothing is to be done, which an eager product would feel: these look first.
 
 
 def as_array(x: Any) -> jax.Array:
@@ -104,6 +104,7 @@ def collect(data: Any, indices: Any, indptr: Any, x: Events, *, size: int, backe
 def right(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
     """``A @ x``."""
     A._check_alone()
+    A._check_whole()
     check_shapes(A.shape, x.array.shape, x.array)
     if x.array.ndim == 1:
         return A._multiply(x, left=False, backend=backend)
@@ -113,6 +114,7 @@ def right(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
 def left(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
     """``x @ A``."""
     A._check_alone()
+    A._check_whole()
     check_shapes(x.array.shape, A.shape, x.array)
     return A._multiply(x, left=True, backend=backend)
 
@@ -120,6 +122,7 @@ def left(A: SparseMatrix, x: Events, backend: str | None = None) -> jax.Array:
 def sampled(A: SparseMatrix, y: Any, x: Any) -> jax.Array:
     """``y[row] * x[column]`` at the entries of ``A``."""
     A._check_alone()
+    A._check_whole()
     rows, columns = as_events(y), as_events(x)
     if rows is None or columns is None:
         raise DTypeError(f"sddmm: got {type(y).__name__} and {type(x).__name__}; expected two arrays")

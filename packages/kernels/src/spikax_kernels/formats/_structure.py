@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from spikax_kernels._errors import DTypeError, ShapeError, StructureError
 
@@ -22,6 +23,14 @@ def is_real(dtype: Any) -> bool:
 def is_known(*arrays: Any) -> bool:
     """Whether Python can look at the values of all of these; not inside ``jit`` and ``vmap``."""
     return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def sharded_over(array: Any) -> tuple[Any, ...]:
+    """The mesh axes that cut each dimension, ``None`` for what is whole, as far as they are known."""
+    sharding = jax.typeof(array).sharding if isinstance(array, jax.core.Tracer) else getattr(array, "sharding", None)
+    if not isinstance(sharding, NamedSharding) or not any(sharding.spec) or sharding.mesh.size == 1:
+        return ()
+    return tuple(sharding.spec)
 
 
 def as_weights(data: Any) -> jax.Array:

@@ -59,6 +59,9 @@ class Dense(SparseMatrix):
     def _entries(self) -> Any:
         return self.data
 
+    def _check_whole(self) -> None:
+        """An array of rows and columns may be sharded along both."""
+
     def _with(self, data: Any) -> Self:
         if np.shape(data) != self.shape:
             raise ShapeError(f"data: got shape {np.shape(data)}; expected {self.shape}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from spikax_kernels._errors import DTypeError
 from spikax_kernels.formats import _algebra, _convert, _indexing, _product
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spikax_kernels.formats.coo import COO
     from spikax_kernels.formats.csc import CSC
     from spikax_kernels.formats.csr import CSR
+    from spikax_kernels.formats.sharded import ShardedByPost
 
 
 class SparseMatrix(FrozenArrays):
@@ -347,6 +349,38 @@ class SparseMatrix(FrozenArrays):
             [[4.0, 0.0], [1.0, 2.0]]
         """
         return _indexing.slice_rows(self, rows, nse)
+
+    def shard(self, mesh: Mesh, axis: str, *, by: Literal["post"] = "post", nse: int | None = None) -> ShardedByPost:
+        """This matrix divided among the devices along a mesh axis, each with the synapses onto its range of targets.
+
+        The arrays of a matrix cannot be sharded as they are: that would divide the entries by their number. Here they
+        are grouped by ranges of ``ceil(n_post / devices)`` targets, row by row in each, with padding up to the number
+        of the fullest. In a program of several processes, each builds the whole matrix and keeps what its devices have.
+
+        Args:
+            mesh: The devices.
+            axis: The name of the mesh axis.
+            by: Only ``"post"``, by targets.
+            nse: The most entries of one device; counted if left out, and then structure must be known.
+
+        Returns:
+            A :class:`ShardedByPost`, differentiable with respect to the weights of this matrix.
+
+        Raises:
+            ShapeError: The mesh has no such axis, or the matrix is a ``Dense``, which is sharded as its array is.
+            StructureError: ``nse`` is too small, or missing where the structure is traced.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from spikax_kernels import CSR
+            >>> A = CSR.random(jax.random.key(0), (100, 200), fan_out=20)
+            >>> mesh = jax.make_mesh((1,), ("neurons",))
+            >>> A.shard(mesh, "neurons")
+            ShardedByPost(over 1 of 'neurons', shape=(100, 200), nse=2000, dtype=float32, homogeneous)
+        """
+        from spikax_kernels.formats.sharded import shard  # which imports formats
+
+        return shard(self, mesh, axis, by, nse)
 
     def _dense_rows(self, rows: jax.Array) -> jax.Array:
         return _indexing.dense_rows(self, rows)
