@@ -345,3 +345,35 @@ def test_entries_that_are_divided_by_their_number_are_refused(kind: AxisType, of
                 with pytest.raises(ShapeError, match=message):
                     jax.jit(product)(B)
     assert_close(np.ones(4) @ B.shard(mesh, "i"), dense(A).sum(0))
+
+
+@meshes
+@weighted
+@pytest.mark.parametrize("of", [FixedNumPerPre, FixedNumPerPost], ids=lambda of: of.__name__)
+def test_lists_of_one_length_may_be_sharded(kind: AxisType, homogeneous: bool, of: Any) -> None:
+    mesh, rng = line(kind), np.random.default_rng(0)
+    data = rng.normal(size=1 if homogeneous else (16, 20)).astype(np.float32)
+    A = of(data, rng.integers(0, 16, (16, 20)).astype(np.int32), shape=(16, 16))
+    B = A.tree_unflatten(
+        A.shape, [A.data if homogeneous else placed(data, mesh, "i"), placed(A.indices, mesh, "i"), None]
+    )
+    x, y = spikes(16), spikes(16, 1)
+
+    def loss(B: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(x @ B)) + jnp.sum(jnp.sin(B @ y))
+
+    gradient = jax.value_and_grad(loss, (0, 1, 2), allow_int=True)
+    with jax.set_mesh(mesh):
+        for product in (lambda B, x, y: x @ B, lambda B, x, y: B @ y, lambda B, x, y: B.sddmm(x, y), gradient):
+            assert all(name != "all-gather" or size <= 16 for name, _, size in collectives(product, B, x, y))
+        value, (by_matrix, by_x, by_y) = jax.jit(gradient)(B, x, y)
+        outer = jax.jit(lambda B: B.sddmm(x, y))(B)
+        assert_close((x @ B, B @ y), (x @ dense(A), dense(A) @ y))
+    row, col = A.coordinates()
+
+    def expected(data: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        matrix = jnp.zeros(A.shape).at[row, col].add(data.reshape(-1))
+        return jnp.sum(jnp.sin(x @ matrix)) + jnp.sum(jnp.sin(matrix @ y))
+
+    assert_close((value, (by_matrix.data, by_x, by_y)), jax.value_and_grad(expected, (0, 1, 2))(A.data, x, y))
+    assert_close(outer, np.outer(x, y)[np.asarray(row), np.asarray(col)].reshape(16, 20))

@@ -70,3 +70,20 @@ def test_the_native_kernel_conforms_for_each_kind_of_event_weight_and_index(name
     kernel, specs, _ = OPERATORS[name]
     rows = [spec.name for spec in specs.SPECS if spec.name in NATIVE]
     check_kernel(kernel, [case(name, row, BRIEF) for row in rows], backends=["cpp"])
+
+
+def rectangular(name: str, row: str, skip: Mapping[Property, str]) -> Case:
+    """The case with the entries of each row of one length in a list of their own."""
+    listed = case(name, row, skip)
+    matrix = slice(2, 3) if name == "sddmm" else slice(0, 2)
+    length = len(listed.args[matrix][-1]) // 19
+    args = [
+        array.reshape(19, length) if i in range(*matrix.indices(4)) and array.size > 1 else array
+        for i, array in enumerate(listed.args)
+    ]
+    return dataclasses.replace(listed, args=tuple(args))
+
+
+@pytest.mark.parametrize("name", ["scatter", "gather", "sddmm"])
+def test_rows_of_one_length_conform_as_a_rectangle(name: str) -> None:
+    check_kernel(OPERATORS[name][0], [rectangular(name, "equal rows", {})], backends=["cpp"])

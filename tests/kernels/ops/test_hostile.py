@@ -72,6 +72,20 @@ def test_entries_that_do_not_divide_among_rows_of_one_length_are_refused(operato
         run(operator, "cpp", np.zeros(entries, np.int32), np.zeros(0, np.int32))
 
 
+@each
+def test_a_rectangle_of_entries_is_checked(operator: Operator) -> None:
+    for shape, pointers, message in (
+        ((ROWS + 1, 5), 0, rf"indices: got shape \({ROWS + 1}, 5\) for {ROWS} rows, with 0 row pointers"),
+        ((ROWS, 5), ROWS + 1, f"with {ROWS + 1} row pointers in 1 axes; expected as many axes as indptr"),
+        ((2, ROWS, 5), 0, rf"indices: got shape \(2, {ROWS}, 5\)"),
+    ):
+        args, kind = arguments(operator, np.zeros(1, np.int32), np.zeros(pointers, np.int32))
+        at = 2 if operator.name == "sddmm" else 1
+        args = (*args[:at], np.zeros(shape, np.int32), *args[at + 1 :])
+        with pytest.raises(ShapeError, match=message):
+            operator.call(*args, **kind)
+
+
 @backends
 @widths
 def test_rows_and_columns_out_of_range_are_dropped_from_coordinates(backend: str, index: str) -> None:

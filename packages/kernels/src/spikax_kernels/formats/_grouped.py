@@ -79,15 +79,8 @@ class Grouped(SparseMatrix):
 
     def _sample(self, y: _product.Events, x: _product.Events, dtype: Any) -> jax.Array:
         first, second = (y, x) if self.major == 0 else (x, y)
-        values = sddmm(
-            first.array,
-            second.array,
-            self.indices.reshape(-1),
-            self._pointers,
-            dtype=dtype,
-            binary=(first.binary, second.binary),
-        )
-        return values.reshape(self.indices.shape)
+        binary = first.binary, second.binary
+        return sddmm(first.array, second.array, self.indices, self._pointers, dtype=dtype, binary=binary)
 
     def with_data(self, data: Any) -> Self:
         """The same structure with other weights: one for all entries, of shape ``()`` or ``(1,)``, or one each.

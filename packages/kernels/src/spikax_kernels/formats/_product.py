@@ -84,8 +84,8 @@ def promote(data: jax.Array, x: Events) -> tuple[jax.Array, Events]:
 
 
 def with_lanes(array: jax.Array, x: jax.Array) -> jax.Array:
-    """All that ``array`` holds as one list, with as many axes in front as ``x`` has lanes."""
-    shape = (1,) * (x.ndim - 1) + (array.size,)
+    """``array``, of rank 1 at least, with as many axes in front as ``x`` has lanes."""
+    shape = (1,) * (x.ndim - 1) + (array.shape or (1,))
     return array if array.shape == shape else array.reshape(shape)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spikax_kernels._errors import DTypeError, ShapeError
+from spikax_kernels.ops import _lanes
 
 INDICES = ("int32", "int64")
 
@@ -22,14 +23,26 @@ def check_matrix(indices: Any, indptr: Any, *, rows: int, data: Any = None) -> N
     """Raise unless the arrays have the lengths of a matrix with so many rows."""
     for name, array in (("indices", indices), ("indptr", indptr)):
         check_indices(name, array)
-    entries = indices.shape[-1]
+    if _lanes.is_rectangle(indices, indptr):
+        check_rectangle(indices, indptr, rows)
+    entries = _lanes.list_shape(indices, indptr)[-1]
     if indptr.shape[-1] == 0:
         if entries % rows if rows else entries:
             raise ShapeError(f"indices: got {entries} entries for {rows} rows of one length; expected a multiple")
     elif indptr.shape[-1] != rows + 1:
         raise ShapeError(f"indptr: got {indptr.shape[-1]} row pointers for {rows} rows; expected {rows + 1}")
     if data is not None:
-        check_weights(data, entries)
+        check_weights(_lanes.listed(data, indptr), entries)
+
+
+def check_rectangle(indices: Any, indptr: Any, rows: int) -> None:
+    """Raise unless ``indices`` has a list for each row, and no pointers say where it begins."""
+    shape, rank = indices.shape, len(indptr.shape) + 1
+    if indptr.shape[-1] or len(shape) != rank or shape[-2] != rows:
+        raise ShapeError(
+            f"indices: got shape {shape} for {rows} rows, with {indptr.shape[-1]} row pointers in {rank - 1} axes;"
+            " expected as many axes as indptr, or [..., rows, length] without row pointers"
+        )
 
 
 def check_weights(data: Any, entries: int) -> None:

@@ -6,6 +6,7 @@ each operand, of length 1 where that operand is not batched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax_kernels._errors import ShapeError
+
+
+def is_rectangle(indices: Any, indptr: Any) -> bool:
+    """Whether entries come as ``[..., rows, length]``, for rows of one length, and not as one list."""
+    return len(indices.shape) > len(indptr.shape)
+
+
+def is_per_entry(data: Any, indices: Any) -> bool:
+    """Whether there is a weight for each entry."""
+    return len(data.shape) == len(indices.shape) and bool(data.shape[-1] == indices.shape[-1])
+
+
+def list_shape(array: Any, indptr: Any) -> tuple[int, ...]:
+    """The shape of ``array`` with what comes after the lanes, of which ``indptr`` has as many, as one axis."""
+    lanes = len(indptr.shape) - 1
+    return (*array.shape[:lanes], math.prod(array.shape[lanes:]))
+
+
+def as_list(array: jax.Array, indptr: Any) -> jax.Array:
+    """``array`` in this shape."""
+    shape = list_shape(array, indptr)
+    return array if array.shape == shape else array.reshape(shape)
+
+
+def listed(array: Any, indptr: Any) -> jax.ShapeDtypeStruct:
+    """The type of ``array`` in this shape."""
+    return jax.ShapeDtypeStruct(list_shape(array, indptr), array.dtype)
 
 
 def lead(args: Sequence[jax.Array], axes: Sequence[int | None]) -> list[jax.Array]:
@@ -42,6 +70,13 @@ def partition(*operands: Any, lanes: tuple[int, ...] | None = None) -> str:
     full = lane_shape(*operands)
     ins = ", ".join(f"{names(operand.shape[:-1], full)} _" for operand in operands)
     return f"{ins} -> {names(full if lanes is None else lanes, full)} _"
+
+
+def partition_rows(matrix: Sequence[Any], indptr: Any, full: tuple[int, ...]) -> str:
+    """The part of such a rule for ``data`` and ``indices``, of which rectangles are divided along rows, and pointers."""
+    lanes = len(indptr.shape) - 1
+    parts = [(array, "row _" if is_rectangle(array, indptr) else "_") for array in matrix]
+    return ", ".join(f"{names(array.shape[:lanes], full)} {own}" for array, own in [*parts, (indptr, "_")])
 
 
 def names(lengths: tuple[int, ...], full: tuple[int, ...]) -> str:

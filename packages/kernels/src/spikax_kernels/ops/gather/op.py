@@ -37,7 +37,7 @@ def gather(
         data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
         indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
-            hold equally many.
+            hold equally many. Entries may then also be ``[..., rows, length]``, which devices can share by rows.
         x: Events, ``[..., cols]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
         rows: The number of rows.
         binary: Whether an active event counts as 1, whatever its value; always so for bool.
@@ -71,7 +71,7 @@ def dot(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: bool) -> jax.ShapeDtypeStruct:
-    lanes = _lanes.lane_shape(data, indices, indptr, x)
+    lanes = _lanes.lane_shape(_lanes.listed(data, indptr), _lanes.listed(indices, indptr), indptr, x)
     _check.check_matrix(indices, indptr, rows=rows, data=data)
     _check.check_events("x", x, data.dtype, binary)
     return jax.ShapeDtypeStruct((*lanes, rows), data.dtype)
@@ -79,7 +79,12 @@ def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: b
 
 def _build(in_avals: Any, out_avals: Sequence[Any], *, rows: int, binary: bool) -> Callable[..., Any]:
     call = _native.call("spikax_gather_cpu", out_avals)
-    return lambda data, indices, indptr, x: call(data, indices, indptr, _native.as_events(x, binary))
+
+    def run(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> Any:
+        matrix = (_lanes.as_list(array, indptr) for array in (data, indices))
+        return call(*matrix, indptr, _native.as_events(x, binary))
+
+    return run
 
 
 def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
@@ -88,8 +93,8 @@ def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
 
 def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, binary: bool) -> dict[int, Callable[..., Any]]:
     def transpose_data(ct: jax.Array, _: None, indices: Any, indptr: Any, events: Any, **__: Any) -> jax.Array:
-        if data.shape[-1] == indices.shape[-1]:
-            lanes = data.shape[:-1]
+        if _lanes.is_per_entry(data, indices):
+            lanes = data.shape[: len(x.shape) - 1]
             return sddmm_op.sddmm(ct, events, indices, indptr, dtype=ct.dtype, lanes=lanes, binary=(False, binary))
         # One weight for all entries: its cotangent is that of the product with weight 1.
         unit = gather(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, rows=rows, binary=binary)
@@ -110,9 +115,22 @@ def _batch(size: int, args: Any, axes: Any, *, rows: int, binary: bool) -> tuple
     return gather(*_lanes.lead(args, axes), rows=rows, binary=binary), 0
 
 
+def _partition(data: Any, indices: Any, indptr: Any, x: Any, **_: Any) -> str:
+    full = _lanes.lane_shape(_lanes.listed(data, indptr), _lanes.listed(indices, indptr), indptr, x)
+    matrix = _lanes.partition_rows((data, indices), indptr, full)
+    # Devices that have some of the rows compute what these collect.
+    got = "row" if _lanes.is_rectangle(indices, indptr) else "_"
+    return f"{matrix}, {_lanes.names(x.shape[:-1], full)} _ -> {_lanes.names(full, full)} {got}"
+
+
+def _on_one_device(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, **params: Any) -> jax.Array:
+    here = indices.shape[-2] if _lanes.is_rectangle(indices, indptr) else rows
+    return gather(data, indices, indptr, x, rows=here, **params)
+
+
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_gather_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)
-kernel.def_partition(lambda *operands, **_: _lanes.partition(*operands))
+kernel.def_partition(_partition, compute=_on_one_device)

@@ -37,7 +37,7 @@ def scatter(
         data: Weights, ``[..., entries]``, or ``[..., 1]`` for one weight that all entries share.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
         indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
-            hold equally many.
+            hold equally many. Entries may then also be ``[..., rows, length]``, which devices can share by rows.
         x: Events, ``[..., rows]``: bool, or the dtype of ``data``, or any real dtype if ``binary``.
         cols: The number of columns.
         binary: Whether an active event counts as 1, whatever its value; always so for bool.
@@ -64,7 +64,7 @@ def scatter(
 
 
 def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> jax.ShapeDtypeStruct:
-    lanes = _lanes.lane_shape(data, indices, indptr, x)
+    lanes = _lanes.lane_shape(_lanes.listed(data, indptr), _lanes.listed(indices, indptr), indptr, x)
     _check.check_matrix(indices, indptr, rows=x.shape[-1], data=data)
     _check.check_events("x", x, data.dtype, binary)
     return jax.ShapeDtypeStruct((*lanes, cols), data.dtype)
@@ -72,7 +72,12 @@ def _shape(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: b
 
 def _build(in_avals: Any, out_avals: Sequence[Any], *, cols: int, binary: bool) -> Callable[..., Any]:
     call = _native.call("spikax_scatter_cpu", out_avals)
-    return lambda data, indices, indptr, x: call(data, indices, indptr, _native.as_events(x, binary))
+
+    def run(data: jax.Array, indices: jax.Array, indptr: jax.Array, x: jax.Array) -> Any:
+        matrix = (_lanes.as_list(array, indptr) for array in (data, indices))
+        return call(*matrix, indptr, _native.as_events(x, binary))
+
+    return run
 
 
 def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
@@ -81,8 +86,8 @@ def _supports(in_avals: Sequence[Any], **_: Any) -> bool | str:
 
 def _linear(data: Any, indices: Any, indptr: Any, x: Any, *, cols: int, binary: bool) -> dict[int, Callable[..., Any]]:
     def transpose_data(ct: jax.Array, _: None, indices: Any, indptr: Any, events: Any, **__: Any) -> jax.Array:
-        if data.shape[-1] == indices.shape[-1]:
-            lanes = data.shape[:-1]
+        if _lanes.is_per_entry(data, indices):
+            lanes = data.shape[: len(x.shape) - 1]
             return sddmm_op.sddmm(events, ct, indices, indptr, dtype=ct.dtype, lanes=lanes, binary=(binary, False))
         # One weight for all entries: its cotangent is that of the product with weight 1.
         unit = scatter(jnp.ones((1,) * data.ndim, ct.dtype), indices, indptr, events, cols=cols, binary=binary)
@@ -103,9 +108,17 @@ def _batch(size: int, args: Any, axes: Any, *, cols: int, binary: bool) -> tuple
     return scatter(*_lanes.lead(args, axes), cols=cols, binary=binary), 0
 
 
+def _partition(data: Any, indices: Any, indptr: Any, x: Any, **_: Any) -> str:
+    full = _lanes.lane_shape(_lanes.listed(data, indptr), _lanes.listed(indices, indptr), indptr, x)
+    matrix = _lanes.partition_rows((data, indices), indptr, full)
+    # Devices that have some of the rows each deliver the events of these.
+    given = "row" if _lanes.is_rectangle(indices, indptr) else "_"
+    return f"{matrix}, {_lanes.names(x.shape[:-1], full)} {given} -> {_lanes.names(full, full)} _"
+
+
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_scatter_cpu")
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)
-kernel.def_partition(lambda *operands, **_: _lanes.partition(*operands))
+kernel.def_partition(_partition, reduce="sum")

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from spikax_kernels.ops._lanes import as_list
 from spikax_kernels.ops._reference import accumulator, add_at, contribution, rows_of, take
 
 
@@ -21,5 +22,5 @@ def reference(
         values = contribution(data.astype(accumulator(data.dtype)), events, binary)
         return add_at(cols, indices, values).astype(data.dtype)
 
-    y: jax.Array = lane(data, indices, indptr, x)
+    y: jax.Array = lane(as_list(data, indptr), as_list(indices, indptr), indptr, x)
     return y

@@ -39,14 +39,14 @@ def sddmm(
         x: One value per column, ``[..., cols]``: likewise.
         indices: The column of each entry, ``int32`` or ``int64[..., entries]``.
         indptr: Where each row begins among the entries, ``int32`` or ``int64[..., rows + 1]``; of length 0 if all rows
-            hold equally many.
+            hold equally many. Entries may then also be ``[..., rows, length]``, which devices can share by rows.
         dtype: The dtype of the result.
         lanes: The lane axes of the result; over those of length 1 lanes are summed.
         binary: For ``y`` and ``x``, whether active values count as 1; always so for bool.
         backend: The backend to run on, see ``spikax_core.use_backend``.
 
     Returns:
-        ``[*lanes, entries]`` in ``dtype``.
+        ``[*lanes, entries]`` in ``dtype``, or ``[*lanes, rows, length]`` as ``indices``.
 
     Raises:
         ShapeError: Lengths do not fit, or lane axes do not broadcast.
@@ -68,18 +68,25 @@ def sddmm(
 
 
 def _shape(y: Any, x: Any, indices: Any, indptr: Any, *, dtype: Any, lanes: Any, binary: Any) -> jax.ShapeDtypeStruct:
-    full = _lanes.lane_shape(y, x, indices, indptr)
+    full = _lanes.lane_shape(y, x, _lanes.listed(indices, indptr), indptr)
     if len(lanes) != len(full) or any(own not in (1, size) for own, size in zip(lanes, full, strict=True)):
         raise ShapeError(f"lanes: got {lanes} for operands with lane axes {full}; expected the same, or 1 where to sum")
     _check.check_matrix(indices, indptr, rows=y.shape[-1])
     _check.check_events("y", y, dtype, binary[0])
     _check.check_events("x", x, dtype, binary[1])
-    return jax.ShapeDtypeStruct((*lanes, indices.shape[-1]), dtype)
+    return jax.ShapeDtypeStruct((*lanes, *indices.shape[len(lanes) :]), dtype)
 
 
 def _build(in_avals: Any, out_avals: Sequence[Any], *, dtype: Any, lanes: Any, binary: Any) -> Callable[..., Any]:
-    call = _native.call("spikax_sddmm_cpu", out_avals)
-    return lambda y, x, *matrix: call(_native.as_events(y, binary[0]), _native.as_events(x, binary[1]), *matrix)
+    (out,) = out_avals
+    call = _native.call("spikax_sddmm_cpu", [_lanes.listed(out, in_avals[3])])
+
+    def run(y: jax.Array, x: jax.Array, indices: jax.Array, indptr: jax.Array) -> jax.Array:
+        vectors = _native.as_events(y, binary[0]), _native.as_events(x, binary[1])
+        z: jax.Array = call(*vectors, _lanes.as_list(indices, indptr), indptr)
+        return z.reshape(out.shape)
+
+    return run
 
 
 def _supports(in_avals: Sequence[Any], *, dtype: Any, **_: Any) -> bool | str:
@@ -108,15 +115,19 @@ def _batch(size: int, args: Any, axes: Any, *, dtype: Any, lanes: Any, binary: A
     return sddmm(*_lanes.lead(args, axes), dtype=dtype, lanes=(size, *lanes), binary=binary), 0
 
 
-def _partition(*operands: Any, lanes: tuple[int, ...], **_: Any) -> str:
-    return _lanes.partition(*operands, lanes=lanes)
+def _partition(y: Any, x: Any, indices: Any, indptr: Any, *, lanes: tuple[int, ...], **_: Any) -> str:
+    full = _lanes.lane_shape(y, x, _lanes.listed(indices, indptr), indptr)
+    rows, columns, result = (_lanes.names(own, full) for own in (y.shape[:-1], x.shape[:-1], lanes))
+    # Devices that have some of the rows compute what is there.
+    row, entries = ("row", "row _") if _lanes.is_rectangle(indices, indptr) else ("_", "_")
+    matrix = _lanes.partition_rows((indices,), indptr, full)
+    return f"{rows} {row}, {columns} _, {matrix} -> {result} {entries}"
 
 
-def _on_one_device(*operands: Any, lanes: tuple[int, ...], **params: Any) -> jax.Array:
-    here = _lanes.lane_shape(*operands)
-    return sddmm(
-        *operands, lanes=tuple(own if own == 1 else size for own, size in zip(lanes, here, strict=True)), **params
-    )
+def _on_one_device(y: Any, x: Any, indices: Any, indptr: Any, *, lanes: tuple[int, ...], **params: Any) -> jax.Array:
+    full = _lanes.lane_shape(y, x, _lanes.listed(indices, indptr), indptr)
+    here = tuple(own if own == 1 else size for own, size in zip(lanes, full, strict=True))
+    return sddmm(y, x, indices, indptr, lanes=here, **params)
 
 
 kernel.def_shape_rule(_shape)

@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from spikax_kernels.ops._lanes import fit
+from spikax_kernels.ops._lanes import as_list, fit
 from spikax_kernels.ops._reference import accumulator, contribution, is_active, rows_of, take
 
 
@@ -30,5 +30,5 @@ def reference(
         product = contribution(contribution(one, row, binary[0]), column, binary[1])
         return jnp.where(is_active(row), product, jnp.zeros((), product.dtype))
 
-    z = lane(y, x, indices, indptr)
-    return fit(z, (*lanes, indices.shape[-1])).astype(dtype)
+    z = fit(lane(y, x, as_list(indices, indptr), indptr), (*lanes, *as_list(indices, indptr).shape[-1:]))
+    return z.reshape(*lanes, *indices.shape[len(lanes) :]).astype(dtype)
