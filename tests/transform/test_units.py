@@ -1,6 +1,8 @@
 """unit_aware=True: each block carries the unit of the output over that of the input, as saiunit's own autodiff says."""
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -131,6 +133,15 @@ def test_numbers_without_units_and_integers(transform: Any) -> None:
         aware, plain = (jax.tree.leaves(tree) for tree in (aware, plain))
     assert [leaf.shape for leaf in aware] == [leaf.shape for leaf in plain]
     np.testing.assert_allclose(aware[0], plain[0])
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "gradients.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the page is part of the repository only")
+def test_the_example_of_the_page_runs() -> None:
+    (program,) = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(program, str(PAGE), "exec"), {})
 
 
 def test_without_saiunit_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

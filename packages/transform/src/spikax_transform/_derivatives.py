@@ -60,7 +60,7 @@ def _fwd_grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivat
         avals = [_compat.aval_of(leaf) for leaf in leaves]
         if len(avals) != 1 or avals[0].shape or not (options.unit_aware or jax.tree_util.treedef_is_leaf(tree)):
             got = ", ".join(aval.str_short(True) for aval in avals) or "nothing"
-            raise TypeError(f"fwd_grad got the output {got}; expected one scalar. Of other outputs, take jacfwd.")
+            raise TypeError(f"fwd_grad got the output {got} in {tree}; expected one scalar. Of others, take jacfwd.")
         if not jnp.issubdtype(avals[0].dtype, wanted):
             raise TypeError(f"fwd_grad got an output of dtype {avals[0].dtype}; expected {wanted.__name__}.")
         return out, aux

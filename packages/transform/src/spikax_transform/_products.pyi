@@ -4,7 +4,7 @@
 # fmt: off
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, TypeVarTuple, overload
+from typing import Literal, TypeVar, TypeVarTuple, overload
 
 from ._gradient import PyTree
 from ._state import State
