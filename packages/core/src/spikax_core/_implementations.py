@@ -63,7 +63,8 @@ class Implementations:
             target: The XLA FFI target that it calls, for :func:`disabled_checks`.
 
         Raises:
-            ParameterError: The backend is called ``"reference"``, or the platform or the extra is unknown.
+            ParameterError: The backend is called ``"reference"``, the platform or the extra is unknown, or ``build`` or
+                ``supports`` cannot be called.
         """
         self._kernels.add(KernelEntry(backend, platform, build, supports, exportable, requires, target))
         self._declared_anew()
