@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src import api_util, config, core, custom_batching
 from jax._src import linear_util as lu
@@ -135,7 +136,18 @@ def as_inputs(jaxpr: Jaxpr, reads: int) -> Jaxpr:
 
 def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Run a jaxpr without constants in the current trace."""
-    return jax.core.eval_jaxpr(jaxpr, (), *args)
+    out: list[Any] = jax.core.eval_jaxpr(jaxpr, (), *args)
+    if is_staging(current_trace()):
+        return out
+    return [plain(x, var.aval) for x, var in zip(out, jaxpr.outvars, strict=True)]
+
+
+def plain(value: Any, aval: Aval) -> Any:
+    """A literal of a program as an array, and not as an instance of one of JAX's classes for literals."""
+    if isinstance(value, jax.Array):
+        return value
+    array = np.asarray(value, aval.dtype)
+    return jnp.asarray(array.item() if aval.weak_type and array.ndim == 0 else array)
 
 
 def open_jaxpr(jaxpr: Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:

@@ -45,6 +45,7 @@ class StagedCall:
     def finish(self, out: Sequence[Any], inputs: Inputs) -> Any:
         """Write the States, and return the function's result."""
         size = self.traced.out_tree.num_leaves
+        out = [_compat.plain(leaf, aval) for leaf, aval in zip(out, self.traced.out_avals, strict=True)]
         store(self.traced.writes, out[size:], inputs)
         return jax.tree.unflatten(self.traced.out_tree, out[:size])
 
