@@ -15,6 +15,10 @@ X, Y = jnp.array([0.5, -1.0]), jnp.array([2.0, 3.0])
 W = jnp.array([1.5, 0.25])
 
 
+GRADIENTS = [st.grad, st.fwd_grad, st.vector_grad, st.value_and_grad]
+JACOBIANS = [st.jacrev, st.jacfwd]
+
+
 def check(actual: Any, wanted: Any) -> None:
     structures: list[Any] = [jax.tree.structure(actual), jax.tree.structure(wanted)]
     assert structures[0] == structures[1]
@@ -226,6 +230,29 @@ def test_an_argument_that_is_not_there_is_named_in_the_users_numbering(argnums: 
         Cell().f(1.0, 2.0)
 
 
+@pytest.mark.parametrize("argnums", [(0, 0), (1, -1), ()], ids=repr)
+def test_an_argument_is_named_once(argnums: Any) -> None:
+    with pytest.raises(st.ArgumentNumberError, match=r"expected at least one, each once"):
+        st.grad(lambda x, y: x * y, argnums=argnums)(1.0, 2.0)
+
+
+@pytest.mark.parametrize("transform", [*GRADIENTS, *JACOBIANS, st.hessian], ids=lambda transform: transform.__name__)
+def test_no_states_have_no_blocks(transform: Any) -> None:
+    w = st.ParamState(W)
+    pair = {"a": [None], "b": ()}
+    assert transform(lambda: w.value.sum(), pair, return_value=True)() == (pair, W.sum())
+    of_states = transform(lambda x: (w.value * x).sum(), pair, 0, return_value=True)(2.0)[0][0]
+    assert jax.tree.leaves(of_states) == []
+
+
+@pytest.mark.parametrize("transform", [*GRADIENTS, *JACOBIANS, st.hessian], ids=lambda transform: transform.__name__)
+def test_a_random_state_advances_once(transform: Any) -> None:
+    rng, twin = st.RandomState(0), st.RandomState(0)
+    result = transform(lambda x: x**2 * jax.random.normal(rng.split_key()), return_value=True)(jnp.float32(3))
+    assert result[1] == 9 * jax.random.normal(twin.split_key())
+    assert rng.value == twin.value
+
+
 @pytest.mark.parametrize("wrong", [1.0, "0", True, (0, "a")], ids=repr)
 def test_argnums_must_be_integers(wrong: Any) -> None:
     with pytest.raises(st.ArgumentNumberError, match="integer"):
@@ -236,10 +263,6 @@ def test_argnums_must_be_integers(wrong: Any) -> None:
 def test_grad_states_must_be_states(wrong: Any) -> None:
     with pytest.raises(st.GradStatesError, match="expected a State"):
         st.grad(lambda x: x, wrong)
-
-
-GRADIENTS = [st.grad, st.fwd_grad, st.vector_grad, st.value_and_grad]
-JACOBIANS = [st.jacrev, st.jacfwd]
 
 
 @pytest.mark.parametrize("transform", [*GRADIENTS, *JACOBIANS, st.hessian], ids=lambda transform: transform.__name__)

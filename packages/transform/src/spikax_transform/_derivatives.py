@@ -27,10 +27,13 @@ def _grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
 
 
 def _jacrev(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
-    derivative: Derivative = options.autodiff.jacrev(
-        pure, argnums, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int
-    )
-    return derivative
+    def differentiated(fun: Pure, numbers: Numbers) -> Derivative:
+        derivative: Derivative = options.autodiff.jacrev(
+            fun, numbers, has_aux=True, holomorphic=options.holomorphic, allow_int=options.allow_int
+        )
+        return derivative
+
+    return _or_nothing(differentiated, 1, pure, argnums, options)
 
 
 def _jacfwd(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:
@@ -46,9 +49,22 @@ def _forward(transform: Any, order: int, pure: Pure, argnums: Numbers, options: 
         derivative: Derivative = transform(fun, numbers, has_aux=True, holomorphic=options.holomorphic)
         return derivative
 
-    if not options.allow_int:
-        return differentiated(pure, argnums)
-    return past_integers(lambda fun: differentiated(fun, 0), pure, order, options.is_leaf)
+    if options.allow_int:
+        return past_integers(lambda fun: differentiated(fun, 0), pure, order, options.is_leaf)
+    return _or_nothing(differentiated, order, pure, argnums, options)
+
+
+def _or_nothing(
+    differentiated: Callable[[Pure, Numbers], Derivative],
+    order: int,
+    pure: Pure,
+    argnums: Numbers,
+    options: GradientOptions,
+) -> Derivative:
+    """The derivative; with respect to containers without anything in them, such containers, where JAX fails."""
+    some = differentiated(pure, argnums)
+    none = past_integers(lambda fun: differentiated(fun, 0), pure, order, options.is_leaf)
+    return lambda *primals: (some if jax.tree.leaves(primals) else none)(*primals)
 
 
 def _fwd_grad(pure: Pure, argnums: Numbers, options: GradientOptions) -> Derivative:

@@ -65,6 +65,11 @@ def resolve_argnums(argnums: Any, targets: Targets | None, count: int, name: str
                 f"Pass the arguments to differentiate by position, or choose another number."
             )
         resolved.append(number % count)
+    if len(set(resolved)) != len(resolved) or not resolved:
+        raise ArgumentNumberError(
+            f"{name} got argnums={argnums}, {'which name an argument twice' if resolved else 'no number'}; expected at "
+            f"least one, each once."
+        )
     return tuple(resolved)
 
 
