@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -156,11 +157,87 @@ def test_weights_alone_are_vmapped_over(kind: Any) -> None:
 
 @formats
 def test_the_gradient_of_a_whole_matrix_is_a_matrix(kind: Any) -> None:
-    A, x = example(kind), spikes(6)
-    gradient = jax.grad(lambda A: jnp.sum((x @ A) ** 2), allow_int=True)(A)
-    assert type(gradient) is kind
-    assert_close(gradient.data, jax.grad(lambda data: jnp.sum((x @ A.with_data(data)) ** 2))(A.data))
-    assert all(leaf.dtype == jax.dtypes.float0 for leaf in jax.tree.leaves(gradient)[1:])
+    for A in variants(kind):
+        gradient = jax.grad(lambda A: jnp.sum((spikes(6) @ A) ** 2) + jnp.sum(A @ spikes(5)), allow_int=True)(A)
+        trees: list[Any] = [jax.tree.structure(gradient), jax.tree.structure(A)]
+        assert trees[0] == trees[1]
+        for mine, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(A), strict=True):
+            assert mine.dtype == (other.dtype if other.dtype == jnp.float32 else jax.dtypes.float0)
+            assert mine.shape == other.shape
+        row, col = A.coordinates()
+
+        def expected(data: jax.Array, A: Any = A, at: Any = (row, col)) -> jax.Array:
+            matrix = jnp.zeros(A.shape).at[at].add(data.reshape(-1))
+            return jnp.sum((spikes(6) @ matrix) ** 2) + jnp.sum(matrix @ spikes(5))
+
+        assert_close(gradient.data, jax.grad(expected)(A.data))
+
+
+@formats
+def test_weights_are_trained_and_the_matrix_rebuilt_from_them(kind: Any) -> None:
+    for A in variants(kind):
+        target = 0.5 * spikes(6) @ dense(A) + 0.1
+
+        def loss(data: jax.Array, A: Any = A, target: Any = target) -> jax.Array:
+            return jnp.sum((spikes(6) @ A.with_data(data) - target) ** 2)
+
+        step = jax.jit(lambda data, loss=loss: data - 0.01 * jax.grad(loss)(data))
+        data = A.data
+        for _ in range(3):
+            data = step(data)
+        assert data.shape == A.data.shape
+        assert loss(data) < loss(A.data)
+        B = A.with_data(data)
+        assert_close(B @ spikes(5), dense(B) @ spikes(5))
+
+
+@formats
+def test_tree_map_reaches_every_array(kind: Any) -> None:
+    for A in variants(kind):
+        B = jax.tree.map(lambda leaf: leaf, A)
+        assert type(B) is kind
+        assert_close(spikes(6) @ B, spikes(6) @ dense(A))
+        floats = jax.tree.map(lambda leaf: 2 * leaf if leaf.dtype == jnp.float32 else leaf, A)
+        assert_close(spikes(6) @ floats, 2 * spikes(6) @ dense(A))
+        # A dual holds weights of its own, which are doubled with the others.
+        assert_close(floats @ spikes(5), 2 * dense(A) @ spikes(5))
+
+
+@formats
+def test_saved_and_loaded_in_a_file(kind: Any, tmp_path: Path) -> None:
+    for i, A in enumerate(variants(kind)):
+        path = tmp_path / f"{i}.pickle"
+        path.write_bytes(pickle.dumps({"weights": A, "step": 3}))
+        loaded = pickle.loads(path.read_bytes())
+        assert_close(jax.jit(lambda A: spikes(6) @ A)(loaded["weights"]), spikes(6) @ dense(A))
+        assert_close(loaded["weights"].with_data(2 * A.data) @ spikes(5), 2 * dense(A) @ spikes(5))
+
+
+@formats
+def test_result_of_jit_and_of_cond(kind: Any) -> None:
+    for A in variants(kind):
+        doubled = jax.jit(lambda A, yes: jax.lax.cond(yes, lambda: A.with_data(2 * A.data), lambda: A))(A, True)
+        assert type(doubled) is kind
+        assert_close(dense(doubled), 2 * dense(A))
+
+
+@formats
+def test_an_array_of_the_scan_that_is_a_matrix_for_each_step(kind: Any) -> None:
+    for several in zip(*(variants(kind, seed) for seed in range(3)), strict=True):
+        _, ys = jax.lax.scan(lambda carry, A: (carry, spikes(6) @ A), 0, stack(*several))
+        assert_close(ys, np.stack([spikes(6) @ dense(A) for A in several]))
+
+
+@sparse
+def test_structure_alone_is_vmapped_over(kind: Any) -> None:
+    A, B = example(kind, homogeneous=True), example(kind, 1, homogeneous=True)
+    B = B.with_data(A.data)
+    stacked = stack(A, B)
+    axes = kind.tree_unflatten(A.shape, [None] + [0] * (len(jax.tree.leaves(A)) - 1) + [None] * (kind is not COO))
+    got = jax.vmap(lambda M: spikes(6) @ M, in_axes=(axes,))(
+        kind.tree_unflatten(A.shape, [A.data, *stacked._values()[1:]])
+    )
+    assert_close(got, np.stack([spikes(6) @ dense(M) for M in (A, B)]))
 
 
 @formats

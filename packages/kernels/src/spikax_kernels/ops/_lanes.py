@@ -73,7 +73,7 @@ def partition(*operands: Any, lanes: tuple[int, ...] | None = None) -> str:
 
 
 def partition_rows(matrix: Sequence[Any], indptr: Any, full: tuple[int, ...]) -> str:
-    """The part of such a rule for ``data`` and ``indices``, of which rectangles are divided along rows, and pointers."""
+    """The part of such a rule for weights and indices, of which rectangles are divided by rows, and for pointers."""
     lanes = len(indptr.shape) - 1
     parts = [(array, "row _" if is_rectangle(array, indptr) else "_") for array in matrix]
     return ", ".join(f"{names(array.shape[:lanes], full)} {own}" for array, own in [*parts, (indptr, "_")])
