@@ -9,6 +9,7 @@ import pytest
 
 import spikax_transform as st
 from tests.transform.counting import compiles
+from tests.transform.transforms import CASES, Model
 
 
 def positive(x: Any) -> Any:
@@ -135,6 +136,20 @@ def test_a_loop_with_a_check_compiles_once() -> None:
         loop()
         compiled = count()
     assert compiled == 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_error_may_be_asked_for_inside_of_any_transform(name: str) -> None:
+    model = Model()
+
+    def body(x: Any) -> Any:
+        st.jit_error_if(x > 100, "too large")
+        return model.step(x)
+
+    run = st.jit(CASES[name].ours(model, body))
+    jax.block_until_ready(run(jnp.float32(0.4)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="too large"):
+        jax.block_until_ready((run(jnp.float32(101)), model.v.value))
 
 
 def test_what_is_no_error_is_refused() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from jax.experimental import checkify as _jax
 
+from . import _compat
+from ._run import FlatProgram, Leaves, run
 from ._staged_call import StagedCall
 from ._transformed import Transformed, transformed
 
@@ -51,15 +53,21 @@ def checkify(f: Callable[..., Any] | None = None, errors: ErrorCategories = user
     def call(fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         staged = StagedCall("checkify", fun, args, kwargs)
         inputs = staged.inputs()
-        reads = [inputs.leaves[place] for place in inputs.sources(staged.traced)]
-
-        def program(leaves: Any, reads: Any) -> list[Any]:
-            return staged.traced.replay(leaves, reads)
-
-        error, out = _jax.checkify(program, errors=errors)(staged.arrays(), reads)
+        spec = (inputs.sources(staged.traced), errors)
+        operands = ([*staged.traced.consts], staged.arrays(), inputs.leaves)
+        error, out = run(_make, [staged.traced.jaxpr], spec, *operands)
         return error, staged.finish(out, inputs)
 
     return transformed("checkify", f, call)
+
+
+def _make(jaxprs: Sequence[_compat.Jaxpr], spec: tuple[tuple[int, ...], ErrorCategories]) -> FlatProgram:
+    sources, errors = spec
+
+    def program(consts: Leaves, leaves: Leaves, states: Leaves) -> Leaves:
+        return _compat.eval_jaxpr(jaxprs[0], [*consts, *leaves, *(states[place] for place in sources)])
+
+    return _jax.checkify(program, errors=errors)
 
 
 def check(pred: Any, msg: str, *fmt_args: Any, debug: bool = False, **fmt_kwargs: Any) -> None:

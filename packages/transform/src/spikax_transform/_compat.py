@@ -207,7 +207,7 @@ _PLAIN_DATA: tuple[Any, ...] = (
     jax.tree_util.PyTreeDef,
     jax.sharding.Sharding,
 )
-_PLAIN_DATA += (jax.sharding.Mesh, jax.sharding.AbstractMesh)
+_PLAIN_DATA += (jax.sharding.Mesh, jax.sharding.AbstractMesh, jax.sharding.PartitionSpec)
 
 
 def is_plain_data(value: Any) -> bool:
