@@ -92,12 +92,23 @@ def test_python_runs_on_each_eager_call_and_sees_changes() -> None:
         derivative()
 
 
-def test_an_eager_gradient_compiles_nothing_the_second_time() -> None:
+@pytest.mark.parametrize("transform", [*GRADIENTS, *JACOBIANS, st.hessian], ids=lambda transform: transform.__name__)
+def test_an_eager_gradient_compiles_nothing_the_second_time(transform: Any) -> None:
     w = st.ParamState(W)
-    derivative = st.jacrev(lambda x: jnp.sin(w.value) * x, w, 0)
+    derivative = transform(lambda x: (jnp.sin(w.value) * x).sum(), w, 0)
     derivative(X)
     with compiles() as count:
         derivative(Y)
+    assert count() == 0
+
+
+@pytest.mark.parametrize("product", [st.vjp, st.linearize], ids=lambda product: product.__name__)
+def test_an_eager_product_compiles_nothing_the_second_time(product: Any) -> None:
+    w = st.ParamState(W)
+    fun = lambda x: jnp.sin(w.value) * x  # noqa: E731
+    product(fun, X, grad_states=w)[1](*[X] * (1 if product is st.vjp else 2))
+    with compiles() as count:
+        product(fun, Y, grad_states=w)[1](*[Y] * (1 if product is st.vjp else 2))
     assert count() == 0
 
 
