@@ -12,9 +12,10 @@
 namespace spikax {
 
 // For how many tasks `work` entries that add up in `size` places pay. It depends on the amount of work alone, so the order of sums does,
-// too. Each accumulator is cleared and added up once, which must stay small beside the entries that it takes.
+// too. Each accumulator is cleared and added up once, which must stay small beside the entries that it takes; two of them pay soonest.
 inline int64_t Chunks(int64_t work, int64_t size) {
-  return std::clamp<int64_t>(work / std::max<int64_t>(2 * kInlineWork, 4 * size), 1, 16);
+  const int64_t tasks = EvenChunks(work / std::max<int64_t>(2 * kInlineWork, 4 * size));
+  return tasks == 1 && work >= std::max<int64_t>(4 * kInlineWork, 2 * size) ? 2 : tasks;
 }
 
 // One accumulator for each chunk, for a result of `size` places.
@@ -27,7 +28,15 @@ class Accumulators {
   // Whether the first accumulator is the result itself: if it is the only one, there is nothing to add up.
   static constexpr bool InPlace() { return std::is_same_v<T, Wide<T>>; }
 
-  // The accumulator of a chunk, all zeros.
+  // The accumulator of a chunk.
+  Wide<T>* At(int64_t chunk) const {
+    if constexpr (InPlace()) {
+      if (chunk == 0) return result_;
+    }
+    return others_.get() + (chunk - InPlace()) * size_;
+  }
+
+  // The same, all zeros.
   Wide<T>* Begin(int64_t chunk) const {
     Wide<T>* const sum = At(chunk);
     std::fill_n(sum, size_, Wide<T>(0));
@@ -47,13 +56,6 @@ class Accumulators {
   }
 
  private:
-  Wide<T>* At(int64_t chunk) const {
-    if constexpr (InPlace()) {
-      if (chunk == 0) return result_;
-    }
-    return others_.get() + (chunk - InPlace()) * size_;
-  }
-
   T* const result_;
   const int64_t size_, chunks_;
   const std::unique_ptr<Wide<T>[]> others_;

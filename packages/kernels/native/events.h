@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "half.h"
 
@@ -65,6 +64,14 @@ inline void ForEachActive(const X* x, int64_t n, Visit&& visit) {
   }
   for (; i < n; ++i) {
     if (IsActive(x[i])) visit(i);
+  }
+}
+
+// The same for the set bits of a vector of events that is packed.
+template <typename Visit>
+inline void ForEachBit(const uint64_t* bits, int64_t words, Visit&& visit) {
+  for (int64_t i = 0; i < words; ++i) {
+    for (uint64_t word = bits[i]; word != 0; word &= word - 1) visit(64 * i + LowestBit(word));
   }
 }
 

@@ -65,6 +65,13 @@ void ParallelFor(Pool& pool, int64_t tasks, const Body& body) {
   if (shared->exhausted) throw std::bad_alloc();
 }
 
+// How many tasks to make of work that is worth `tasks` of them: a power of two, so that two, four or eight threads end together.
+inline int64_t EvenChunks(int64_t tasks) {
+  int64_t chunks = 1;
+  while (chunks < 16 && 2 * chunks <= tasks) chunks *= 2;
+  return chunks;
+}
+
 // The half-open range that task number `task` of `tasks` has of [0, size).
 struct Range {
   int64_t begin, end;

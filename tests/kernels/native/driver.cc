@@ -477,9 +477,9 @@ Case Make(Random& random, Op op, const Sizes& any, const Dims& lanes, Structure 
 constexpr Op kOps[] = {Op::kScatter, Op::kGather, Op::kSddmm, Op::kCoo, Op::kDense, Op::kDenseTransposed};
 const Sizes kSmall[] = {{0, 5, 9, 1.0}, {5, 0, 9, 1.0}, {5, 4, 0, 0.5}, {1, 1, 1, 1.0},   {7, 5, 1, 0.5},
                         {9, 8, 40, 0.0}, {9, 8, 40, 0.5}, {64, 65, 700, 0.2}, {300, 97, 3000, 0.3}};
-const Dims kLanes[] = {{}, {1}, {3}, {0}, {2, 3}};
+const Dims kLanes[] = {{}, {1}, {3}, {0}, {2, 3}, {19}};
 // Enough work for every kernel to share it among threads: events, rows, entries and lanes.
-const Sizes kLarge[] = {{40, 30, 300000, 1.0}, {20000, 70000, 300000, 0.9}};
+const Sizes kLarge[] = {{40, 30, 300000, 1.0}, {20000, 70000, 300000, 0.9}, {50, 5000000, 1500000, 1.0}};
 
 // ---- What is checked.
 
@@ -507,6 +507,7 @@ void LargeCasesGiveTheSameBitsOnAnyPool() {
   for (Op op : kOps) {
     for (const Sizes& sizes : kLarge) {
       for (Structure structure : kStructures) {
+        if (sizes.cols > 1000000 && op != Op::kScatter) continue;  // which alone has another way for such results
         // A sawtooth repeats all entries every other row, so it is only run where rows are few.
         if (structure == Structure::kSawtooth && sizes.rows > 100) continue;
         if (structure == Structure::kWild && sizes.rows > 100) continue;

@@ -114,6 +114,13 @@ PRODUCTS = (
     # Enough work for several threads.
     Spec("threads, narrow", 5_000, 400, 100.0, 0.5),
     Spec("threads, batch", 2_000, 3_000, 20.0, 0.1, True, lanes=(16,)),
+    # Many lanes of one matrix, which go together if enough of them fire at once.
+    Spec("lanes together", 300, 97, 11.0, 0.6, lanes=(21,)),
+    Spec("lanes together, valued, float64", 300, 97, 11.0, 0.6, events="valued", lanes=(21,), dtype="float64"),
+    Spec("lanes together, homogeneous, bfloat16", 300, 97, 11.0, 0.6, True, lanes=(21,), dtype="bfloat16"),
+    # A result that is larger than a core's cache.
+    Spec("tiles, homogeneous", 300, 1_100_000, 1_000.0, 0.6, True),
+    Spec("tiles", 1_000, 4_300_000, 1_000.0, 0.8),
     # One step of a network: n neurons that send to k others and fire at 20 Hz, 0.1 ms long (0.2 %), or in synchrony.
     Spec("network, 4 k x 80", 4_000, 4_000, 80.0, 0.002, True, tags=BOTH),
     Spec("network, 4 k x 80, equal rows", 4_000, 4_000, 80.0, 0.002, True, equal=True, tags=BENCH),

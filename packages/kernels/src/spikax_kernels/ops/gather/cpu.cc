@@ -1,8 +1,11 @@
 // y[r] = sum of data[k] * x[c] over the entries k, in row r and column c: each row collects from the events it points at.
+#include <memory>
+
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
 #include "events.h"
+#include "lane_group.h"
 #include "parallel.h"
 
 namespace spikax {
@@ -10,6 +13,8 @@ namespace {
 
 // The rows of one task: enough that handing it over pays, few enough that threads finish together.
 constexpr int64_t kRows = 256;
+// Bytes that the events of lanes that go together may take.
+constexpr int64_t kRoom = 64 << 20;
 
 // One vector of events, packed or not. kHomogeneous: data holds one weight for all entries.
 template <bool kHomogeneous, typename T, typename I, typename Events>
@@ -40,6 +45,50 @@ struct Gather {
   }
 };
 
+// The events of lanes that go together, column by column, and a column of none for indices out of range.
+template <typename T>
+class EventGroup {
+ public:
+  static constexpr int64_t kWidth = kGroup<T>;
+
+  explicit EventGroup(int64_t cols) : cols_(cols), values_(new Wide<T>[(cols + 1) * kWidth]()) {}
+
+  template <typename X>
+  void Set(int64_t lane, const X* x) {
+    ForEachActive(x, cols_, [&](int64_t c) { values_[c * kWidth + lane] = Value<Wide<T>>(x[c]); });
+  }
+
+  // Not a branch for each entry: whether a column has events cannot be predicted.
+  __attribute__((always_inline)) const Wide<T>* At(uint64_t column) const {
+    return values_.get() + std::min(column, static_cast<uint64_t>(cols_)) * kWidth;
+  }
+
+ private:
+  const int64_t cols_;
+  const std::unique_ptr<Wide<T>[]> values_;
+};
+
+// Rows of lanes that go together; y(lane) is where the result of a lane goes.
+template <bool kHomogeneous, typename T, typename I, typename ResultAt>
+void GatherTogether(const T* data, const Compressed<I>& matrix, const EventGroup<T>& x, Range rows, int64_t lanes, const ResultAt& y) {
+  constexpr int64_t kWidth = kGroup<T>;
+  T* results[kWidth];
+  for (int64_t j = 0; j < lanes; ++j) results[j] = y(j);
+  ForThisCpu([&]() __attribute__((always_inline)) {
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+      LaneVector<Wide<T>> sums{};
+      const int64_t end = matrix.End(i);
+      for (int64_t k = matrix.Begin(i); k < end; ++k) {
+        const auto events = LaneVector<Wide<T>>::Load(x.At(static_cast<uint64_t>(static_cast<int64_t>(matrix.indices[k]))));
+        sums.Add(Wide<T>(data[kHomogeneous ? 0 : k]), events);
+      }
+      Wide<T> all[kWidth];
+      sums.Store(all);
+      for (int64_t j = 0; j < lanes; ++j) results[j][i] = T(all[j]);
+    }
+  });
+}
+
 ffi::Error GatherCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyBuffer indices_buffer, ffi::AnyBuffer indptr_buffer,
                      ffi::AnyBuffer x_buffer, ffi::Result<ffi::AnyBuffer> y_buffer) {
   const Operand data(data_buffer), indices(indices_buffer), indptr(indptr_buffer), x(x_buffer), y(*y_buffer);
@@ -68,6 +117,32 @@ ffi::Error GatherCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyB
         }
       });
     };
+    if (ShareMatrix(lanes, data, indices, indptr, x) && indices.size() > 2 * x.size()) {
+      const auto together = [&](auto homogeneous) {
+        constexpr int64_t kWidth = kGroup<T>;
+        const Compressed<I> matrix = MatrixAt<I>(lanes, indices, indptr, y.size(), x.size(), 0);
+        const int64_t groups = (lanes.count() + kWidth - 1) / kWidth, blocks = (y.size() + kRows - 1) / kRows;
+        // As many groups at once as have room in kRoom.
+        const int64_t most = std::clamp<int64_t>(kRoom / (64 * std::max<int64_t>(x.size(), 1)), 1, groups);
+        for (int64_t begin = 0; begin < groups; begin += most) {
+          const int64_t here = std::min(most, groups - begin);
+          const std::unique_ptr<std::unique_ptr<EventGroup<T>>[]> events(new std::unique_ptr<EventGroup<T>>[here]);
+          const auto first = [&](int64_t group) { return (begin + group) * kWidth; };
+          const auto size = [&](int64_t group) { return std::min(kWidth, lanes.count() - first(group)); };
+          ParallelFor(pool, here, [&](int64_t group) {
+            events[group] = std::make_unique<EventGroup<T>>(x.size());
+            for (int64_t j = 0; j < size(group); ++j) events[group]->Set(j, x.At<X>(lanes.Offset(x, first(group) + j)));
+          });
+          ParallelFor(pool, here * blocks, [&](int64_t task) {
+            const int64_t group = task / blocks, row = task % blocks * kRows;
+            GatherTogether<homogeneous.value>(data.At<T>(0), matrix, *events[group], {row, std::min(row + kRows, y.size())}, size(group),
+                                              [&](int64_t j) { return y.At<T>(lanes.Offset(y, first(group) + j)); });
+          });
+        }
+      };
+      data.size() == 1 ? together(std::true_type{}) : together(std::false_type{});
+      return ffi::Error::Success();
+    }
     WithEvents<X>(pool, lanes, x, indices.size(), [&](const auto& events) {
       data.size() == 1 ? run(std::true_type{}, events) : run(std::false_type{}, events);
     });
