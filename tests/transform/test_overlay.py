@@ -200,3 +200,17 @@ def test_a_state_read_in_a_custom_derivative_rule_is_an_error() -> None:
 
     with pytest.raises(st.RawTransformError):
         st.grad(lambda x: f(x) * v.value, v, argnums=0)(1.0)
+
+
+def test_a_write_that_is_refused_keeps_the_others_from_being_made() -> None:
+    # written one after the other, the first would stay
+    a, b = st.State(jnp.float32(1)), st.State(jnp.float32(2))
+
+    def both(x: Any) -> Any:
+        a.value, b.value = jnp.float32(3), x
+        return x
+
+    for transform in (st.vector_grad, lambda f: lambda x: st.vmap(f, None, None, axis_size=2)(x)):
+        with pytest.raises(st.RawTransformError, match="outlive"):
+            jax.grad(lambda x, t=transform: t(both)(x).sum())(1.0)
+        assert (a.value, b.value) == (1, 2)

@@ -64,12 +64,13 @@ def union(traces: Iterable[Traced]) -> dict[State[Any], Any]:
 def store(written: Mapping[State[Any], Any], leaves: Sequence[Any], inputs: Inputs) -> None:
     """Write the values that came out; a State whose value on entry may have come through was not overwritten."""
     position = 0
+    values = []
     for state, tree in written.items():
-        value = leaves[position : position + tree.num_leaves]
+        values.append((state, jax.tree.unflatten(tree, leaves[position : position + tree.num_leaves])))
         position += tree.num_leaves
-        frame = _overlay.frames()[-1] if _overlay.frames() else None
-        before = frame is None or state in frame.overwritten
-        _overlay.write(state, jax.tree.unflatten(tree, value))
-        if frame is not None and not before and inputs.holds(state):
-            frame.overwritten.discard(state)
+    frame = _overlay.frames()[-1] if _overlay.frames() else None
+    partial = [state for state in written if frame and state not in frame.overwritten and inputs.holds(state)]
+    _overlay.write_all(values)
+    if frame is not None:
+        frame.overwritten.difference_update(partial)
     _overlay.note_reads(inputs.consulted)

@@ -187,9 +187,11 @@ def _start(state: State[Any], traced: Traced, starts: Mapping[State[Any], Any]) 
 
 
 def _store(traced: Traced, leaves: list[Any]) -> None:
+    values = []
     for state, tree in traced.writes.items():
         value, leaves = leaves[: tree.num_leaves], leaves[tree.num_leaves :]
-        _overlay.write(state, jax.tree.unflatten(tree, value))
+        values.append((state, jax.tree.unflatten(tree, value)))
+    _overlay.write_all(values)
     _overlay.note_reads(traced.consulted)
 
 

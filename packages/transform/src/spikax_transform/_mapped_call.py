@@ -126,6 +126,7 @@ class MappedCall:
 
     def _store(self, values: dict[int, list[Any]]) -> None:
         created = set(self.created)
+        written: dict[State[Any], Any] = {}
         _overlay.note_reads(self._consulted - self._overwritten)
         for place, states in self._mapped.items():
             for state, value in zip(states, values[place], strict=True):
@@ -135,10 +136,8 @@ class MappedCall:
                 axis = self.lanes.out_axis(state)
                 if axis != place:
                     value = jax.tree.map(lambda leaf, axis=axis: jnp.moveaxis(leaf, 0, axis), value)
-                _overlay.write(state, value)
-        for state, value in (self._shared | self.lanes.advanced).items():
-            if not any(state in states for states in self._mapped.values()):
-                _overlay.write(state, value)
+                written[state] = value
+        _overlay.write_all((self._shared | self.lanes.advanced | written).items())
         _overlay.note_reads(self._consulted)
 
     def _lane_count(self) -> int:

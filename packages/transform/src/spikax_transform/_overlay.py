@@ -159,11 +159,8 @@ def peek(state: State[Any], level: int) -> Any:
 
 def write(state: State[Any], value: Any) -> None:
     """Set the value of `state` where the calling thread is."""
+    _check_write(state, value)
     active = stack.frames
-    trace = _compat.current_trace()
-    target = active[-1].trace if active else _compat.EVAL_TRACE
-    crossed = () if trace is target else _between(state, trace, target, "written")
-    _refuse_leaks(state, value, crossed, target)
     if active:
         frame = active[-1]
         if state not in frame.writes and state not in frame.consulted:
@@ -172,6 +169,22 @@ def write(state: State[Any], value: Any) -> None:
         frame.writes[state] = None
     else:
         state._value = value
+
+
+def write_all(values: Iterable[tuple[State[Any], Any]]) -> None:
+    """Set the values of several States, or of none if one of the values does not belong here."""
+    values = list(values)
+    for state, value in values:
+        _check_write(state, value)
+    for state, value in values:
+        write(state, value)
+
+
+def _check_write(state: State[Any], value: Any) -> None:
+    trace = _compat.current_trace()
+    target = stack.frames[-1].trace if stack.frames else _compat.EVAL_TRACE
+    crossed = () if trace is target else _between(state, trace, target, "written")
+    _refuse_leaks(state, value, crossed, target)
 
 
 def note_reads(states: Iterable[State[Any]]) -> None:

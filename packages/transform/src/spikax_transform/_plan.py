@@ -142,10 +142,8 @@ class Plan:
 
     def scatter(self, values: list[Any]) -> None:
         """Write back the values of the States that come out."""
-        for reference, value in zip(self.outputs, values, strict=True):
-            state = reference()
-            if state is not None:
-                _overlay.write(state, value)
+        states = [reference() for reference in self.outputs]
+        _overlay.write_all((s, value) for s, value in zip(states, values, strict=True) if s is not None)
 
     def _pure(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         reference = weakref.ref(self)  # the plan owns the compiled function, so that must not own the plan

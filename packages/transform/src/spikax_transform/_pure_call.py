@@ -93,8 +93,7 @@ class PureCall:
         out, aux, writes = self._kept.restore(tracers)
         self._report_unread()  # before anything is written: a call that raises changes no State
         _overlay.note_reads(self._consulted - self._overwritten)
-        for state, value in writes:
-            _overlay.write(state, value)
+        _overlay.write_all(writes)
         _overlay.note_reads(self._consulted)
         return out, aux
 
