@@ -23,6 +23,7 @@ PACKAGES = ["core", "kernels", "transform"]
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
+BENCHMARKS = ["products", "coba", "core", "transform"]
 
 # What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
 CORE = "core[numba,plot,testing,warp]"
@@ -51,7 +52,7 @@ def install(session: nox.Session, packages: list[str], *requirements: str, env: 
 def pytest(session: nox.Session, suite: str, *args: str, env: dict[str, str] | None = None) -> None:
     """Run the tests of a suite, and the examples in the docstrings of the package that it belongs to."""
     paths = ["tests/together", "tests/repo"] if suite == "together" else [f"tests/{suite}", f"spikax_{suite}"]
-    session.run("pytest", "--pyargs", "--doctest-modules", *paths, *args, env=env)
+    session.run("pytest", "--numprocesses=auto", "--pyargs", "--doctest-modules", *paths, *args, env=env)
 
 
 @nox.session
@@ -153,9 +154,16 @@ def drive(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The demo's network beside Brian2, brainevent and a bare `lax.scan`; `-- --help` lists what can be varied."""
+    """Time products, the demo's network, core and transform beside others; `-- coba --help` says how one can vary.
+
+    Tables and pictures go into build/benchmarks.
+    """
     install(session, ALL, *group("bench"))
-    session.run("python", "tests/benchmarks/coba.py", *session.posargs)
+    where = Path("build/benchmarks")
+    where.mkdir(parents=True, exist_ok=True)
+    name, *args = session.posargs or [""]
+    for benchmark in [name] if name else BENCHMARKS:
+        session.run("python", "-m", f"tests.benchmarks.{benchmark}", *args)
 
 
 @nox.session

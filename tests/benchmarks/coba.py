@@ -1,6 +1,6 @@
 """The demo's network, timed beside the same network in a bare ``lax.scan``, in brainevent and in Brian2.
 
-    python tests/benchmarks/coba.py --scale 1 10
+    python -m tests.benchmarks.coba --scale 1 10
 
 All run the simulation loop alone, compiled before, one biological second at 0.1 ms a step, in turns, so that whatever
 else the machine does meets all of them. ``ratio`` is the time of each over ours.

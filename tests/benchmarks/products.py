@@ -1,4 +1,7 @@
-"""``spikes @ A`` beside other libraries and a plain C loop, over the table of shapes: ``products.py --help``.
+"""``spikes @ A`` beside other libraries and a plain C loop, over the table of shapes.
+
+    python -m tests.benchmarks.products --help
+
 
 Every product of a case is timed in turns, on the same arrays, and each call gets another draw of events. A figure is the
 median of the rounds, in microseconds for one call, that is, for one batch if the events are a batch.
@@ -37,8 +40,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--entries", type=float, default=2e7, help="leave out cases with more entries than this")
     parser.add_argument("--only", nargs="+", help="the products to time")
     parser.add_argument("--cases", default="", help="the cases whose name contains this")
-    parser.add_argument("--markdown", type=Path, help="write the table into this file, too")
-    parser.add_argument("--plot", type=Path, help="draw the ratios into this file")
+    parser.add_argument("--into", type=Path, default=Path("build/benchmarks"), help="where table and picture go")
     return parser.parse_args()
 
 
@@ -147,6 +149,27 @@ def table(rows: dict[str, tuple[int, dict[str, float]]], columns: list[str]) -> 
     return "\n".join(lines)
 
 
+def plot(rows: dict[str, tuple[int, dict[str, float]]], path: Path) -> None:
+    """Draw how many times as long as ours each other product takes, over the number of events."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(7, 4), layout="constrained", dpi=150)
+    names = dict.fromkeys(name for _, times in rows.values() for name in times if "," not in name)
+    for name in names:
+        if name == "spikax":
+            continue
+        points = [(max(events, 1), times[name] / times["spikax"]) for events, times in rows.values() if name in times]
+        ax.plot(*zip(*points, strict=True), "o", markersize=4, alpha=0.7, label=name)
+    ax.axhline(1, color="black", linewidth=0.8)
+    ax.set(xscale="log", yscale="log", xlabel="Events delivered in a call", ylabel="Time, of ours")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, ncols=2)
+    fig.savefig(path)
+
+
 def main() -> None:
     """Time all cases and print a table."""
     chosen = options()
@@ -163,10 +186,13 @@ def main() -> None:
         rows[spec.name] = timed(spec, only, chosen.rounds)
         print(spec.name, *(f"{name} {value:.3g}" for name, value in rows[spec.name][1].items()), sep="; ", flush=True)
     columns = list(dict.fromkeys(name for _, times in rows.values() for name in times))
-    text = f"Microseconds a call, and how many times as long as ours. {facts(chosen.threads)}\n\n{table(rows, columns)}\n"
+    text = (
+        f"Microseconds a call, and how many times as long as ours. {facts(chosen.threads)}\n\n{table(rows, columns)}\n"
+    )
     print(f"\n{text}")
-    if chosen.markdown:
-        chosen.markdown.write_text(text)
+    chosen.into.mkdir(parents=True, exist_ok=True)
+    (chosen.into / f"products-{chosen.threads}.md").write_text(text)
+    plot(rows, chosen.into / f"products-{chosen.threads}.png")
 
 
 if __name__ == "__main__":

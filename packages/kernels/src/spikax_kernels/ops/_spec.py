@@ -71,6 +71,16 @@ class Spec:
 
 BENCH = frozenset({"bench"})
 BOTH = frozenset({"test", "bench"})
+SIZES = (
+    (1_000, 10),
+    (1_000, 100),
+    (10_000, 100),
+    (10_000, 1_000),
+    (10_000, 10_000),
+    (100_000, 100),
+    (1_000_000, 10),
+)
+"""What is timed: the number of neurons, and of the synapses of each."""
 
 PRODUCTS = (
     # Edges: nothing there, nothing active, everything active.
@@ -121,15 +131,21 @@ PRODUCTS = (
     # A result that is larger than a core's cache.
     Spec("tiles, homogeneous", 300, 1_100_000, 1_000.0, 0.6, True),
     Spec("tiles", 1_000, 4_300_000, 1_000.0, 0.8),
-    # One step of a network: n neurons that send to k others and fire at 20 Hz, 0.1 ms long (0.2 %), or in synchrony.
+    # One step of a network: n neurons that send to k others; at 20 Hz, 0.2 % of them fire in 0.1 ms.
     Spec("network, 4 k x 80", 4_000, 4_000, 80.0, 0.002, True, tags=BOTH),
     Spec("network, 4 k x 80, equal rows", 4_000, 4_000, 80.0, 0.002, True, equal=True, tags=BENCH),
     Spec("network, 4 k x 80, silent", 4_000, 4_000, 80.0, 0.0, True, tags=BENCH),
-    Spec("network, 20 k x 1000", 20_000, 20_000, 1_000.0, 0.001, True, tags=BENCH),
-    Spec("network, 20 k x 1000, per entry", 20_000, 20_000, 1_000.0, 0.001, tags=BENCH),
-    Spec("network, 20 k x 1000, synchrony", 20_000, 20_000, 1_000.0, 0.05, tags=BENCH),
-    Spec("network, 40 k x 80", 40_000, 40_000, 80.0, 0.002, True, tags=BENCH),
-    Spec("network, 1 M x 20", 1_000_000, 1_000_000, 20.0, 0.01, True, tags=BENCH),
-    Spec("network, 4 k x 80, batch of 32", 4_000, 4_000, 80.0, 0.002, lanes=(32,), tags=BENCH),
+    # From little to much: neurons, synapses of each, and the share that fires.
+    *(
+        Spec(f"{n:,} x {k:,}, {rate:g} %, {'one weight' if one else 'per entry'}", n, n, k, rate / 100, one, tags=BENCH)
+        for n, k in SIZES
+        for rate in (0.01, 1.0, 10.0, 100.0)
+        for one in (True, False)
+    ),
+    *(
+        Spec(f"{n:,} x {k:,}, {rate:g} %, batch of 32", n, n, k, rate / 100, lanes=(32,), tags=BENCH)
+        for n, k in ((4_000, 80), (10_000, 1_000))
+        for rate in (0.2, 10.0)
+    ),
 )  # fmt: skip
 """The table of the products of a matrix with events."""
