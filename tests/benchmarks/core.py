@@ -1,4 +1,4 @@
-"""What an operator costs beside a hand-written primitive of the same lowering: ``python tests/benchmarks/core.py``.
+"""What an operator costs beside a hand-written primitive of the same lowering: ``python -m tests.benchmarks.core``.
 
 Prints, asserts nothing. Times are the best of several repeats, in microseconds.
 """

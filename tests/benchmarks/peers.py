@@ -76,7 +76,7 @@ def jax_bcoo(case: Arrays) -> Peer:
 def jax_bcsr(case: Arrays) -> Peer:
     """``BCSR`` of the transpose, which JAX multiplies from the left only."""
     T = scipy.sparse.csr_array((case.weights, case.indices, case.indptr), shape=case.shape).T.tocsr()
-    A = BCSR(tuple(map(jnp.asarray, (T.data, T.indices, T.indptr))), shape=T.shape)
+    A = BCSR((jnp.asarray(T.data), jnp.asarray(T.indices), jnp.asarray(T.indptr)), shape=T.shape)
     return Peer(lambda x: (A @ x.astype(jnp.float32).T).T, on_device(case))
 
 

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.products --help
 
 
-Every product of a case is timed in turns, on the same arrays, and each call gets another draw of events. A figure is the
-median of the rounds, in microseconds for one call, that is, for one batch if the events are a batch.
+Every product of a case is timed in turns, on the same arrays, and each call gets another draw of events. A figure is
+the median of the rounds, in microseconds for one call, that is, for one batch if the events are a batch.
 
 - ``C loop``: ``loop.c``, called in a loop in C on one thread: no dispatch, no threads.
 - In ``scan``, the call is the body of a ``lax.scan`` over draws, which is how a simulation runs it.
@@ -74,7 +74,9 @@ def runs(name: str, peer: Peer) -> dict[str, Callable[[], None]]:
     ways = {name: calls(jax.jit(peer.call))}
     if name in ("spikax", "brainevent"):
         stack = jnp.stack(peer.events)
-        scan = jax.jit(lambda xs: jax.lax.scan(lambda total, x: (total + jnp.sum(peer.call(x)), None), 0.0, xs)[0])
+        scan = jax.jit(
+            lambda xs: jax.lax.scan(lambda total, x: (total + jnp.sum(peer.call(x)), None), jnp.zeros(()), xs)[0]
+        )
         ways[f"{name}, scan"] = lambda: jax.block_until_ready(scan(stack))
         ways[f"{name}, eager"] = calls(peer.call)
     return ways
@@ -151,9 +153,9 @@ def table(rows: dict[str, tuple[int, dict[str, float]]], columns: list[str]) -> 
 
 def plot(rows: dict[str, tuple[int, dict[str, float]]], path: Path) -> None:
     """Draw how many times as long as ours each other product takes, over the number of events."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(7, 4), layout="constrained", dpi=150)

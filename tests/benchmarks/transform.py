@@ -1,4 +1,4 @@
-"""What spikax_transform costs beside bare JAX, in one process: ``python tests/benchmarks/transform.py``.
+"""What spikax_transform costs beside bare JAX, in one process: ``python -m tests.benchmarks.transform``.
 
 Prints, asserts nothing. Times are medians of microseconds that the calling thread computed.
 """
