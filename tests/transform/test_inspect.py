@@ -96,6 +96,21 @@ def test_finding_poisons_no_cache() -> None:
     assert inner(2.0) == 10
 
 
+def test_make_jaxpr_is_a_decorator_of_methods() -> None:
+    class Net(Model):
+        @st.make_jaxpr
+        def call(self, x: Any) -> Any:
+            return self.w.value * x
+
+        @st.make_jaxpr(static_argnums=-1, return_states=True)
+        def power(self, x: Any, n: int) -> Any:
+            return self.w.value * x**n
+
+    net = Net()
+    assert len(net.call(1.0).jaxpr.invars) == 2
+    assert net.power(1.0, 2)[1:] == ([net.w], [])
+
+
 def test_bad_input_is_an_error() -> None:
     v = st.State(jnp.float32(1))
     with pytest.raises(ValueError, match="usage='both'"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, ParamSpec
+from typing import Any, Generic, Literal, ParamSpec, overload
 
 import jax
 
@@ -16,13 +16,29 @@ from ._transformed import Transformed, transformed
 P = ParamSpec("P")
 
 
+@overload
 def make_jaxpr(
     f: Callable[P, Any],
     *,
     static_argnums: int | Sequence[int] = (),
     return_shape: bool = False,
     return_states: bool = False,
-) -> Transformed[P, Any]:
+) -> Transformed[P, Any]: ...
+@overload
+def make_jaxpr(
+    f: None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    return_shape: bool = False,
+    return_states: bool = False,
+) -> Callable[[Callable[P, Any]], Transformed[P, Any]]: ...
+def make_jaxpr(
+    f: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    return_shape: bool = False,
+    return_states: bool = False,
+) -> Any:
     """`jax.make_jaxpr` for a function that reads and writes States, none of which changes.
 
     The inputs of the program are the arguments and then the States that are read, leaf by leaf in the order of first
@@ -62,8 +78,7 @@ def make_jaxpr(
         parts += [staged.read, staged.written] if return_states else []
         return tuple(parts) if len(parts) > 1 else jaxpr
 
-    made: Transformed[P, Any] = transformed("make_jaxpr", f, call)
-    return made
+    return transformed("make_jaxpr", f, call)
 
 
 def eval_shape(f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
