@@ -136,6 +136,13 @@ def test_indices_beyond_32_bits_say_what_to_set() -> None:
         assert CSR(*arguments, shape=(1, 2**41)).indices[0] == 2**40
 
 
+def test_more_entries_than_32_bits_count_say_what_to_set() -> None:
+    many = 2**31 + 1
+    indices = np.broadcast_to(np.int32(0), many)  # which takes no memory
+    with pytest.raises(StructureError, match=r"indptr: got values beyond 32 bits; set.*'jax_enable_x64', True"):
+        CSR(1.0, indices, np.array([0, many]), shape=(1, 1), check=False)
+
+
 def test_64_bit_indices_of_numpy_need_no_setting_where_they_fit() -> None:
     A = CSR(np.ones(1, np.float32), np.array([3], np.int64), np.array([0, 1], np.int64), shape=(1, 4))
     assert (A.indices.dtype, A.indptr.dtype) == (jnp.int32, jnp.int32)

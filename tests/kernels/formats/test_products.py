@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spikax_kernels import BinaryArray, DTypeError, ShapeError
+from spikax_kernels import BinaryArray, Dense, DTypeError, ShapeError
 from tests.kernels._oracle import Array, assert_close, effective, spikes, through
 from tests.kernels.formats._formats import FORMATS, dense, example, formats, grouped, matrices, weighted
 
@@ -70,6 +70,60 @@ def test_numpy_on_either_side(kind: Any) -> None:
     for x in (spikes(6), spikes(6) != 0, spikes(6).astype(np.float16)):
         assert isinstance(x @ A, jax.Array)
         assert_close(x @ A, x @ dense(A), 1e-3)
+
+
+@formats
+def test_it_is_no_array_by_itself(kind: Any) -> None:
+    for convert in (np.asarray, jnp.asarray):
+        with pytest.raises(TypeError, match=f"{kind.__name__} does not turn into an array by itself; use todense"):
+            convert(example(kind))
+
+
+@formats
+def test_64_bit_structure(kind: Any) -> None:
+    with jax.enable_x64(True):
+        A = jax.tree.map(lambda x: x.astype(jnp.int64) if x.dtype == jnp.int32 else x, example(kind))
+        assert all(leaf.dtype == jnp.int64 for leaf in jax.tree.leaves(A)[1:])
+        D, x, y = dense(A), spikes(6), spikes(5)
+        assert_close((x @ A, A @ y, A.todense(), A[1]), (x @ D, D @ y, D, D[1]))
+        matrices = A + A, A * A, abs(A), A.tocsr(), A.tocsc(), A.tocoo(), A.sum_duplicates(), A.slice_rows([4, 0])
+        expected = 2 * D, D * D, abs(D), D, D, D, D, D[[4, 0]]
+        assert_close([dense(B) for B in matrices], list(expected))
+        if hasattr(A, "with_dual"):
+            assert_close(A.with_dual() @ y, D @ y)
+        if kind is not Dense:
+            mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+            assert_close(x @ A.shard(mesh, "i"), x @ D)
+        assert (x.astype(np.float64) @ A).dtype == np.float64
+
+
+@formats
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_half_precision_in_every_operation(kind: Any, half: str) -> None:
+    A = example(kind).astype(half)
+    D, x = dense(A), spikes(6) != 0
+    arrays = x @ A, A.todense(), A.sum(1), A[1], A.diagonal()
+    assert all(array.dtype == half for array in arrays)
+    for got, expected in zip(arrays, (x @ D, D, D.sum(1), D[1], D.diagonal()), strict=True):
+        assert_close(got, expected, 1e-2)
+    for B, expected in ((A + A, 2 * D), (A * A, D * D), (abs(A), abs(D)), (A.tocsc(), D), (A.slice_rows([2]), D[[2]])):
+        assert B.dtype == half
+        assert_close(dense(B), expected, 2e-2)
+    gradient = jax.grad(lambda data: jnp.sum(spikes(6) @ A.with_data(data)))(A.data)
+    assert gradient.dtype == half
+
+
+@formats
+def test_what_is_not_read_may_hold_anything(kind: Any) -> None:
+    A = example(kind)
+    row, col = (np.asarray(at).reshape(A.data.shape) for at in A.coordinates())
+    for bad in (np.inf, np.nan):
+        one_row = A.with_data(np.where(row != 1, bad, A.data).astype(np.float32))
+        one_column = A.with_data(np.where(col != 1, bad, A.data).astype(np.float32))
+        assert_close((np.arange(6) == 1) @ one_row, dense(A)[1])
+        assert_close(one_row[1], dense(A)[1])
+        assert_close(one_column @ (np.arange(5) == 1), dense(A)[:, 1])
+        assert_close(one_column[:, 1], dense(A)[:, 1])
 
 
 @formats

@@ -203,6 +203,8 @@ def test_a_network_steps_in_a_scan_and_stays_sharded(kind: AxisType) -> None:
 
 @meshes
 def test_a_batch_may_be_sharded_over_another_axis(kind: AxisType) -> None:
+    if kind == AxisType.Auto and jax.__version_info__ < (0, 10):
+        pytest.skip("vmap of shard_map with spmd_axis_name fails in jax 0.9")
     A, mesh, x = even(), square(kind), spikes(128, lanes=(6,)) != 0
     S = A.shard(mesh, "i")
     with jax.set_mesh(mesh):

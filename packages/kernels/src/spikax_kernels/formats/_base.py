@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import jax
 import numpy as np
@@ -56,6 +56,10 @@ class FrozenArrays(abc.ABC):
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen, so {name!r} cannot be deleted")
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        # NumPy would make an array of one object of it.
+        raise TypeError(f"{type(self).__name__} does not turn into an array by itself; use todense()")
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.arrays)

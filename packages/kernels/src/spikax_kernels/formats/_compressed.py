@@ -45,8 +45,9 @@ class Compressed(Grouped):
         self._set(as_shape(shape), None, indices, indptr, None)
         self._check(check)
         check_weights(data, self.indices.shape)
-        structure = as_structure("indices", indices), as_structure("indptr", indptr)
-        self._set(self.shape, as_weights(data), *structure, None)
+        # Pointers first: they are few, and tell whether there are more entries than 32 bits can count.
+        pointers = as_structure("indptr", indptr)
+        self._set(self.shape, as_weights(data), as_structure("indices", indices), pointers, None)
 
     @classmethod
     def random(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, final
 
 import jax
 import jax.numpy as jnp
@@ -187,6 +187,9 @@ class ShardedByPost:
         kinds = tuple(kind.name for kind in self.mesh.axis_types)
         arrays = tuple(map(np.asarray, (self.data, self.indices, self.indptr)))
         return _restore, (arrays, self.shape, numbers, self.mesh.axis_names, kinds, self.axis)
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("ShardedByPost does not turn into an array by itself; use todense()")
 
     def __repr__(self) -> str:
         if not all(isinstance(array, (jax.Array, np.ndarray)) for array in (self.data, self.indices)):
