@@ -30,7 +30,7 @@ CORE = "core[numba,plot,testing,warp]"
 ALL = [CORE, "kernels[plot]", "transform[progress,units]"]
 SUITES = {
     "core": ([CORE], "test"),
-    "transform": (["transform[progress,units]"], "test"),
+    "transform": (["transform[progress,units]"], "test-transform"),
     "kernels": (["core", "kernels[plot]"], "test-kernels"),
     "together": (ALL, "test-repo"),
 }
@@ -178,5 +178,5 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Simulate a published spiking network; `-- --help` lists what can be varied."""
-    session.install("./packages/core", "./packages/kernels[plot]", "./packages/transform[progress,units]")
+    session.install("./packages/core", "./packages/kernels[plot]", "./packages/transform[progress]")
     session.run("python", "docs/examples/coba.py", *session.posargs)
