@@ -6,11 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import orbax.checkpoint as ocp
 
 import spikax_transform as st
-
-ocp = pytest.importorskip("orbax.checkpoint", reason="orbax is not installed")
 
 
 class Net:
