@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from typing import Any
 
 import jax
@@ -497,3 +498,16 @@ def test_it_lowers_with_symbolic_shapes() -> None:
 def test_it_compiles_ahead_of_time() -> None:
     compiled = jax.jit(DIFFERENTIABLE["operator, several results"][0]()).trace(X, Y).lower().compile()
     same(compiled(X, Y), step(X, Y))
+
+
+def test_nothing_of_it_is_left_in_a_compiled_program() -> None:
+    operator = kernel("product", product)
+    operator.def_kernel("own", "cpu", lambda in_avals, out_avals: product)
+
+    def instructions(multiply: Function) -> list[str]:
+        text = jax.jit(lambda x, y: jnp.sin(multiply(x, y)).sum()).lower(X, Y).compile().as_text() or ""
+        # The type and the kind of each; its name, and from where in Python it comes, may differ.
+        return re.findall(r"= (\S+ [\w-]+)\(", text)
+
+    assert instructions(operator) == instructions(product)
+    assert any("multiply" in instruction for instruction in instructions(operator))
