@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from tests.benchmarks.peers import Arrays, Peer
 
 DRAWS = 8
+STEPS = 64  # of a scan, so that its own start does not count
+LONG, FEW = 64, 100_000  # steps of a scan of calls with few events, so that its own start does not count
 SAMPLE = 2e-3  # seconds that one sample should take, to be long beside the clock
+
+Run: TypeAlias = "tuple[Callable[[], Any], int]"
+"""What is timed, and how many products it makes."""
 
 
 def options() -> argparse.Namespace:
@@ -56,38 +61,44 @@ def draw(spec: Spec) -> Arrays:
     return Arrays(data, indices, indptr.astype(np.int32), (spec.rows, spec.cols), events)
 
 
-def runs(name: str, peer: Peer) -> dict[str, Callable[[], None]]:
-    """One call on each draw, in each way that the product can be called."""
+def runs(name: str, peer: Peer, steps: int) -> dict[str, Run]:
+    """Calls on all draws, in each way that the product can be called."""
     import jax
     import jax.numpy as jnp
 
-    def calls(function: Callable[[Any], Any]) -> Callable[[], None]:
+    def calls(function: Callable[[Any], Any]) -> Run:
         def run() -> None:
             for x in peer.events:
                 result = function(x)
             jax.block_until_ready(result)
 
-        return run
+        return run, DRAWS
 
     if not peer.traceable:
         return {name: calls(peer.call)}
     ways = {name: calls(jax.jit(peer.call))}
     if name in ("spikax", "brainevent"):
         stack = jnp.stack(peer.events)
-        scan = jax.jit(
-            lambda xs: jax.lax.scan(lambda total, x: (total + jnp.sum(peer.call(x)), None), jnp.zeros(()), xs)[0]
-        )
-        ways[f"{name}, scan"] = lambda: jax.block_until_ready(scan(stack))
+
+        @jax.jit
+        def scan(stack: Any) -> Any:
+            def step(total: Any, i: Any) -> tuple[Any, None]:
+                return total + jnp.sum(peer.call(stack[i % DRAWS])), None
+
+            return jax.lax.scan(step, jnp.zeros(()), jnp.arange(steps))[0]
+
+        ways[f"{name}, scan"] = lambda: jax.block_until_ready(scan(stack)), steps
         ways[f"{name}, eager"] = calls(peer.call)
     return ways
 
 
-def sampled(run: Callable[[], None], number: int) -> float:
+def sampled(run: Run, number: int) -> float:
     """Microseconds of one call."""
+    function, calls = run
     start = time.perf_counter()
     for _ in range(number):
-        run()
-    return (time.perf_counter() - start) / number / DRAWS * 1e6
+        function()
+    return (time.perf_counter() - start) / number / calls * 1e6
 
 
 def timed(spec: Spec, only: list[str], rounds: int) -> tuple[int, dict[str, float]]:
@@ -97,13 +108,14 @@ def timed(spec: Spec, only: list[str], rounds: int) -> tuple[int, dict[str, floa
     case = draw(spec)
     lengths = np.diff(case.indptr)
     events = int((case.events.reshape(-1, spec.rows) @ lengths).sum()) // DRAWS
-    functions: dict[str, Callable[[], None]] = {"C loop": peers.PlainLoop()(case)}
+    steps = LONG if events < FEW else DRAWS
+    functions: dict[str, Run] = {"C loop": (peers.PlainLoop()(case), DRAWS)}
     for name, peer in peers.available(case, only):
-        functions |= runs(name, peer)
+        functions |= runs(name, peer, steps)
     numbers = {}
     for name, run in functions.items():
-        run()  # compiles
-        once = sampled(run, 1) * DRAWS * 1e-6
+        sampled(run, 1)  # compiles
+        once = sampled(run, 1) * run[1] * 1e-6
         numbers[name] = max(1, round(SAMPLE / once))
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
