@@ -29,5 +29,8 @@ napoleon_use_rtype = False
 # Ours that are not public are named in signatures only.
 nitpick_ignore_regex = [("py:.*", r"(?!spikax).*"), ("py:.*", r"spikax_[\w.]+\._.*")]
 
+# A type variable is written like the transpose of a matrix.
+suppress_warnings = ["ref.python"]
+
 html_theme = "furo"
 html_title = "spikax"
