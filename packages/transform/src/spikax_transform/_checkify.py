@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
-
-from jax.experimental import checkify as _jax
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from . import _compat
 from ._run import FlatProgram, Leaves, run
 from ._staged_call import StagedCall
 from ._transformed import Transformed, transformed
 
+if TYPE_CHECKING:
+    from jax.experimental.checkify import Error
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Error: TypeAlias = _jax.Error
 ErrorCategories: TypeAlias = frozenset[Any]
-user_checks: ErrorCategories = _jax.user_checks
+
+# JAX's checkify is imported where it is used, because that costs a sixth of the import of this whole package.
 
 
 @overload
@@ -26,12 +27,13 @@ def checkify(f: Callable[P, R], errors: ErrorCategories = ...) -> Transformed[P,
 def checkify(
     f: None = None, errors: ErrorCategories = ...
 ) -> Callable[[Callable[P, R]], Transformed[P, tuple[Error, R]]]: ...
-def checkify(f: Callable[..., Any] | None = None, errors: ErrorCategories = user_checks) -> Any:
+def checkify(f: Callable[..., Any] | None = None, errors: ErrorCategories | None = None) -> Any:
     """`jax.experimental.checkify.checkify` for a function that reads and writes States; also a decorator.
 
     Args:
         f: the function, with `check` anywhere inside.
-        errors: which checks count: those of ``jax.experimental.checkify``, such as ``float_checks``.
+        errors: which checks count: those of ``jax.experimental.checkify``, such as ``float_checks``;
+            ``user_checks``, which are those by `check`, if left out.
 
     Returns:
         A function that returns ``(error, result)``; ``error.throw()`` raises if a check failed. The States are written
@@ -49,11 +51,14 @@ def checkify(f: Callable[..., Any] | None = None, errors: ErrorCategories = user
     >>> print(error.get().splitlines()[0])
     the rate is -1.0 (`check` failed)
     """
+    from jax.experimental.checkify import user_checks
+
+    counted = user_checks if errors is None else errors
 
     def call(fun: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         staged = StagedCall("checkify", fun, args, kwargs)
         inputs = staged.inputs()
-        spec = (inputs.sources(staged.traced), errors)
+        spec = (inputs.sources(staged.traced), counted)
         operands = ([*staged.traced.consts], staged.arrays(), inputs.leaves)
         error, out = run(_make, [staged.traced.jaxpr], spec, *operands)
         return error, staged.finish(out, inputs)
@@ -67,7 +72,9 @@ def _make(jaxprs: Sequence[_compat.Jaxpr], spec: tuple[tuple[int, ...], ErrorCat
     def program(consts: Leaves, leaves: Leaves, states: Leaves) -> Leaves:
         return _compat.eval_jaxpr(jaxprs[0], [*consts, *leaves, *(states[place] for place in sources)])
 
-    return _jax.checkify(program, errors=errors)
+    from jax.experimental import checkify
+
+    return checkify.checkify(program, errors=errors)
 
 
 def check(pred: Any, msg: str, *fmt_args: Any, debug: bool = False, **fmt_kwargs: Any) -> None:
@@ -83,4 +90,6 @@ def check(pred: Any, msg: str, *fmt_args: Any, debug: bool = False, **fmt_kwargs
     Raises:
         ValueError: there is no `checkify` around, and ``debug`` is false.
     """
-    (_jax.debug_check if debug else _jax.check)(pred, msg, *fmt_args, **fmt_kwargs)
+    from jax.experimental import checkify
+
+    (checkify.debug_check if debug else checkify.check)(pred, msg, *fmt_args, **fmt_kwargs)
