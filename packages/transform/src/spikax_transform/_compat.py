@@ -25,7 +25,19 @@ Literal = core.Literal
 Var = core.Var
 
 EVAL_TRACE: Trace = core.eval_trace
-TRACE_CONTEXT: Any = core.trace_ctx
+
+
+class _TraceContext:
+    """`CURRENT_TRACE` of JAX before 0.10."""
+
+    @property
+    def value(self) -> Trace:
+        return core.trace_ctx.trace
+
+
+# Its `value` is the trace of the calling thread. Read here and not through JAX's own property around it, which takes
+# as long again: a tenth of a microsecond, at each read of a State and each call of a jitted function.
+CURRENT_TRACE: Any = getattr(core, "trace_state_strong_ref", None) or _TraceContext()
 
 state_read_p = core.Primitive("state_read")
 # `index` makes the parameters of two reads differ, so that nothing may take them for one.
@@ -34,7 +46,7 @@ state_read_p.def_abstract_eval(lambda *, aval, index: aval)
 
 def current_trace() -> Trace:
     """The trace that a primitive bound now would go to."""
-    return core.trace_ctx.trace
+    return CURRENT_TRACE.value
 
 
 def is_staging(trace: Trace) -> bool:

@@ -19,7 +19,8 @@ from ._state import Creations, State, creation_count
 from ._trace import refuse_states
 
 _stack = _overlay.stack
-_TRACE_CONTEXT = _compat.TRACE_CONTEXT
+_CURRENT_TRACE = _compat.CURRENT_TRACE
+_EVAL_TRACE = _compat.EVAL_TRACE
 
 # One plan to find the States, one that fits them, and some for States that the arguments in between brought in.
 _MAX_PLANS = 5
@@ -46,22 +47,19 @@ class JitFunction(Generic[P, R]):
         """Run the compiled function on the present values of its States."""
         # Every tenth of a microsecond counts here: a bare `jax.jit` of one array takes five.
         plan = self._plan
-        if (
-            plan is None
-            or plan.count != Creations.count
-            or _stack.frames
-            or _TRACE_CONTEXT.trace is not _compat.EVAL_TRACE
-        ):
+        if plan is None or plan.count != Creations.count or _stack.frames or _CURRENT_TRACE.value is not _EVAL_TRACE:
             return self._call_slowly(args, kwargs)
+        states: list[State[Any] | None] = []
+        written = []
+        read = []
         try:
             # a State that died is None here, and has no value; one that was lost is refused by `jax.jit`
-            states: list[State[Any] | None] = []
-            written = []
             for reference in plan.written:
                 state = reference()
                 states.append(state)
                 written.append(state._value)  # type: ignore[union-attr]
-            read = [reference()._value for reference in plan.read_only] if plan.read_only else []  # type: ignore[union-attr]
+            for reference in plan.read_only:
+                read.append(reference()._value)  # type: ignore[union-attr] # noqa: PERF401 - slower before Python 3.12
         except AttributeError:
             return self._call_slowly(args, kwargs)
         if plan.write_only:
@@ -78,9 +76,10 @@ class JitFunction(Generic[P, R]):
         except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
             return self._recover(error, plan, args, kwargs)
         else:
-            for state, value in zip(states, values):  # noqa: B905 - checking the lengths costs as much as the loop
-                if state is not None:
-                    state._value = value
+            if states:
+                for state, value in zip(states, values):  # noqa: B905 - checking the lengths costs as much as the loop
+                    if state is not None:
+                        state._value = value
             return out  # type: ignore[no-any-return]
         self._plan = Plan(self._fun, self._options, len(args), signature, plan)
         return self._call_slowly(args, kwargs)
