@@ -1,28 +1,13 @@
-// What counts as an event, and finding the events of a vector fast: it is silent almost everywhere.
+// Finding the events of a vector fast: it is silent almost everywhere.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
-#include "half.h"
+#include "event.h"
 
 namespace spikax {
-
-// A byte holds a binary event, a number a valued one. NaN and negative numbers are active.
-template <typename X>
-inline bool IsActive(X x) {
-  if constexpr (sizeof(X) == 2) {
-    return x.IsNonzero();
-  } else {
-    return x != X(0);
-  }
-}
-
-// What an active event multiplies a weight by: a binary one by 1, which leaves any weight as it is.
-template <typename T, typename X>
-inline T Value(X x) {
-  return sizeof(X) == 1 ? T(1) : T(x);
-}
 
 // Whether any of x[0] to x[63] is active. Of a number, all bits but the sign's count.
 template <typename X>

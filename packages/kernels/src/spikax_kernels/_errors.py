@@ -27,3 +27,11 @@ class SurrogateError(SpikaxError, ValueError):
 
 class MissingExtraError(SpikaxError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class CudaCompileError(SpikaxError, RuntimeError):
+    """CUDA C++ that NVRTC does not compile; the message has what it says."""
+
+
+class ArchitectureError(SpikaxError, ValueError):
+    """Text that names no GPU architecture."""

@@ -12,6 +12,7 @@ from jaxlib.version import __version__ as jaxlib_version
 from spikax_core import running_api_version
 
 from ._errors import NativeLibraryError
+from .cuda._steps import TARGET as CUDA_TARGET
 
 HANDLERS = (
     "spikax_scatter_cpu",
@@ -22,6 +23,9 @@ HANDLERS = (
     "spikax_random_columns_cpu",
 )
 """The CPU handlers; each is registered with XLA under its own name, which is stable across versions."""
+
+CUDA_STAGES = {"initialize": "spikax_cuda_initialize", "execute": "spikax_cuda_execute"}
+"""The stages of the handler that launches CUDA kernels, all under one name."""
 
 
 def register() -> None:
@@ -43,6 +47,8 @@ def register() -> None:
     handlers = [_symbol(library, name) for name in HANDLERS]
     for name, handler in zip(HANDLERS, handlers, strict=True):
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+    stages = {stage: jax.ffi.pycapsule(_symbol(library, name)) for stage, name in CUDA_STAGES.items()}
+    jax.ffi.register_ffi_target(CUDA_TARGET, stages, platform="CUDA")
 
 
 def report() -> dict[str, str]:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
 from spikax_kernels._errors import DTypeError, ShapeError
-from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops import _check, _cuda, _lanes, _native
 from spikax_kernels.ops._reference import take
+from spikax_kernels.ops.coo import gpu
 from spikax_kernels.ops.coo.reference import reference
 from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.sddmm import op as sddmm_op
@@ -117,6 +118,7 @@ def _batch(lanes: int, args: Any, axes: Any, *, size: int, binary: bool) -> tupl
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_coo_cpu")
+_cuda.declare(kernel, gpu.build, _supports)
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
 from spikax_kernels._errors import ShapeError
-from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops import _check, _cuda, _lanes, _native
+from spikax_kernels.ops.dense import gpu
 from spikax_kernels.ops.dense.reference import reference
 from spikax_kernels.ops.sddmm import op as sddmm_op
 
@@ -118,6 +119,7 @@ def _partition(weights: Any, x: Any, *, transpose: bool, **_: Any) -> str:
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_dense_cpu")
+_cuda.declare(kernel, gpu.build, _supports)
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, _jvp_x)
 kernel.def_batching_rule(_batch)

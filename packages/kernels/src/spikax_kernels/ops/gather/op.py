@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
-from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops import _check, _cuda, _lanes, _native
+from spikax_kernels.ops.gather import gpu
 from spikax_kernels.ops.gather.reference import reference
 from spikax_kernels.ops.scatter import op as scatter_op
 from spikax_kernels.ops.sddmm import op as sddmm_op
@@ -130,6 +131,7 @@ def _on_one_device(data: Any, indices: Any, indptr: Any, x: Any, *, rows: int, *
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_gather_cpu")
+_cuda.declare(kernel, gpu.build, _supports)
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

@@ -11,6 +11,8 @@ import numpy as np
 
 from spikax_core import XLACustomKernel
 from spikax_kernels._errors import ShapeError
+from spikax_kernels.ops import _cuda
+from spikax_kernels.ops.random_columns import gpu
 from spikax_kernels.ops.random_columns.reference import reference
 
 kernel: XLACustomKernel = XLACustomKernel("spikax_random_columns", reference=reference)
@@ -87,3 +89,4 @@ def _build(in_avals: Any, out_avals: Sequence[Any], *, entries: int, **params: A
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, exportable=True, target="spikax_random_columns_cpu")
+_cuda.declare(kernel, gpu.build, gpu.supports)

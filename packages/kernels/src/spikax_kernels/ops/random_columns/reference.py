@@ -41,9 +41,14 @@ def reference(
     return jnp.where((row < rows) & (at < count[row]), column, cols)
 
 
+def ends_of(length: jax.Array, entries: int) -> jax.Array:
+    """Where each row ends among the entries: rows of no length, or that have no room left, are empty."""
+    ends: jax.Array = jax.lax.associative_scan(lambda a, b: jnp.minimum(a + b, entries), jnp.clip(length, 0, entries))
+    return ends
+
+
 def _rows(length: jax.Array, entries: int) -> _Rows:
-    # Rows of no length, or that have no room left, are empty.
-    ends = jax.lax.associative_scan(lambda a, b: jnp.minimum(a + b, entries), jnp.clip(length, 0, entries))
+    ends = ends_of(length, entries)
     begin = jnp.concatenate([jnp.zeros(1, ends.dtype), ends])
     row = jnp.searchsorted(ends, jnp.arange(entries, dtype=ends.dtype), side="right").astype(jnp.int32)
     return _Rows(jnp.diff(begin), begin, row)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
-from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops import _check, _cuda, _lanes, _native
 from spikax_kernels.ops.gather import op as gather_op
+from spikax_kernels.ops.scatter import gpu
 from spikax_kernels.ops.scatter.reference import reference
 from spikax_kernels.ops.sddmm import op as sddmm_op
 
@@ -118,6 +119,7 @@ def _partition(data: Any, indices: Any, indptr: Any, x: Any, **_: Any) -> str:
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_scatter_cpu")
+_cuda.declare(kernel, gpu.build, _supports)
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(None, None, None, _jvp_x)
 kernel.def_batching_rule(_batch)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from spikax_core import XLACustomKernel
 from spikax_kernels._errors import ShapeError
-from spikax_kernels.ops import _check, _lanes, _native
+from spikax_kernels.ops import _check, _cuda, _lanes, _native
 from spikax_kernels.ops.gather import op as gather_op
 from spikax_kernels.ops.scatter import op as scatter_op
+from spikax_kernels.ops.sddmm import gpu
 from spikax_kernels.ops.sddmm.reference import reference
 
 kernel: XLACustomKernel = XLACustomKernel("spikax_sddmm", reference=reference)
@@ -132,6 +133,7 @@ def _on_one_device(y: Any, x: Any, indices: Any, indptr: Any, *, lanes: tuple[in
 
 kernel.def_shape_rule(_shape)
 kernel.def_kernel("cpp", "cpu", _build, supports=_supports, exportable=True, target="spikax_sddmm_cpu")
+_cuda.declare(kernel, gpu.build, _supports)
 kernel.def_linear(_linear)
 kernel.def_jvp_rule2(_jvp_y, _jvp_x, None, None)
 kernel.def_batching_rule(_batch)

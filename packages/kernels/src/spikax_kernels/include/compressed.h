@@ -1,8 +1,7 @@
 // The arrays of one compressed sparse matrix, read so that no value in them can lead outside a buffer.
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
+#include "target.h"
 
 namespace spikax {
 
@@ -16,14 +15,14 @@ struct Compressed {
   int64_t length;  // of each row, where indptr is null
 
   // The entries of row i. Pointers out of range are clamped, and pointers that decrease make an empty row.
-  int64_t Begin(int64_t i) const { return Pointer(i); }
-  int64_t End(int64_t i) const { return std::max(Pointer(i), Pointer(i + 1)); }
+  SPIKAX_BOTH int64_t Begin(int64_t i) const { return Pointer(i); }
+  SPIKAX_BOTH int64_t End(int64_t i) const { return Max(Pointer(i), Pointer(i + 1)); }
 
   // Whether a column exists; one unsigned comparison that drops negative ones, too.
-  bool Inside(I column) const { return static_cast<uint64_t>(static_cast<int64_t>(column)) < static_cast<uint64_t>(cols); }
+  SPIKAX_BOTH bool Inside(I column) const { return static_cast<uint64_t>(static_cast<int64_t>(column)) < static_cast<uint64_t>(cols); }
 
   // The last row that begins at or before entry k, by bisection. With pointers that decrease it is some row.
-  int64_t RowOf(int64_t k) const {
+  SPIKAX_BOTH int64_t RowOf(int64_t k) const {
     int64_t low = 0, high = rows;
     while (high - low > 1) {
       const int64_t middle = low + (high - low) / 2;
@@ -33,10 +32,10 @@ struct Compressed {
   }
 
  private:
-  int64_t Pointer(int64_t i) const {
+  SPIKAX_BOTH int64_t Pointer(int64_t i) const {
     if (indptr == nullptr) return i * length;
     const int64_t pointer = wide ? static_cast<const int64_t*>(indptr)[i] : static_cast<const int32_t*>(indptr)[i];
-    return std::clamp<int64_t>(pointer, 0, entries);
+    return Min(Max(pointer, 0), entries);
   }
 };
 

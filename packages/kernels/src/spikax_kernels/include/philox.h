@@ -2,7 +2,7 @@
 // easy as 1, 2, 3", SC'11, doi:10.1145/2063384.2063405).
 #pragma once
 
-#include <cstdint>
+#include "target.h"
 
 namespace spikax {
 
@@ -11,7 +11,7 @@ struct PhiloxKey {
 };
 
 // Replaces the counter by its four random words.
-inline void Philox(PhiloxKey key, uint32_t (&words)[4]) {
+SPIKAX_BOTH inline void Philox(PhiloxKey key, uint32_t (&words)[4]) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * words[0], p1 = uint64_t{0xCD9E8D57} * words[2];
     words[0] = static_cast<uint32_t>(p1 >> 32) ^ words[1] ^ key.k0;
@@ -26,9 +26,9 @@ inline void Philox(PhiloxKey key, uint32_t (&words)[4]) {
 // The stream of one row: numbers that are exactly uniform in [0, size).
 class Uniform {
  public:
-  Uniform(PhiloxKey key, uint32_t row, uint32_t size) : key_(key), row_(row), size_(size), unfair_(-size % size) {}
+  SPIKAX_BOTH Uniform(PhiloxKey key, uint32_t row, uint32_t size) : key_(key), row_(row), size_(size), unfair_(-size % size) {}
 
-  uint32_t Next() {
+  SPIKAX_BOTH uint32_t Next() {
     for (;;) {
       if (next_ == 4) Fill();
       // Lemire, "Fast random integer generation in an interval" (ACM TOMACS 29:3, 2019).
@@ -38,7 +38,7 @@ class Uniform {
   }
 
  private:
-  void Fill() {
+  SPIKAX_BOTH void Fill() {
     words_[0] = block_++;
     words_[1] = row_;
     words_[2] = words_[3] = 0;

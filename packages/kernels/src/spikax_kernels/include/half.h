@@ -3,17 +3,15 @@
 // Converted with integers and normal floats only, so results are the same on every machine, whether or not it flushes subnormals.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
+#include "target.h"
 
 namespace spikax {
 
 template <typename To, typename From>
-inline To BitCast(From from) {
+SPIKAX_BOTH inline To BitCast(From from) {
   static_assert(sizeof(To) == sizeof(From), "a bit cast keeps the size");
   To to;
-  std::memcpy(&to, &from, sizeof(To));
+  memcpy(&to, &from, sizeof(To));
   return to;
 }
 
@@ -21,7 +19,7 @@ inline To BitCast(From from) {
 class Half {
  public:
   Half() = default;
-  explicit Half(float value) {
+  SPIKAX_BOTH explicit Half(float value) {
     const uint32_t all = BitCast<uint32_t>(value), sign = all & 0x80000000u, u = all ^ sign;
     // Subnormal: adding a number whose last bit is worth 2^-24 rounds there.
     constexpr uint32_t kSmall = 126u << 23;
@@ -31,14 +29,14 @@ class Half {
     const uint32_t large = u > 0x7f800000u ? 0x7e00u : 0x7c00u;  // NaN or infinity
     bits_ = static_cast<uint16_t>((u >= 143u << 23 ? large : u < 113u << 23 ? small : normal) | sign >> 16);
   }
-  explicit operator float() const {
+  SPIKAX_BOTH explicit operator float() const {
     const uint32_t shifted = (bits_ & 0x7fffu) << 13, exponent = shifted & 0x0f800000u, normal = shifted + (112u << 23);
     const float small = BitCast<float>(normal + (1u << 23)) - BitCast<float>(113u << 23);
     const uint32_t u = exponent == 0 ? BitCast<uint32_t>(small) : exponent == 0x0f800000u ? normal + (112u << 23) : normal;
     return BitCast<float>(u | (bits_ & 0x8000u) << 16);
   }
   // Also for NaN, but for neither zero.
-  bool IsNonzero() const { return (bits_ & 0x7fffu) != 0; }
+  SPIKAX_BOTH bool IsNonzero() const { return (bits_ & 0x7fffu) != 0; }
 
  private:
   uint16_t bits_;
@@ -48,13 +46,13 @@ class Half {
 class BFloat16 {
  public:
   BFloat16() = default;
-  explicit BFloat16(float value) {
+  SPIKAX_BOTH explicit BFloat16(float value) {
     const uint32_t u = BitCast<uint32_t>(value);
     const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits_ = static_cast<uint16_t>(nan ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1)) >> 16);
   }
-  explicit operator float() const { return BitCast<float>(uint32_t{bits_} << 16); }
-  bool IsNonzero() const { return (bits_ & 0x7fffu) != 0; }
+  SPIKAX_BOTH explicit operator float() const { return BitCast<float>(uint32_t{bits_} << 16); }
+  SPIKAX_BOTH bool IsNonzero() const { return (bits_ & 0x7fffu) != 0; }
 
  private:
   uint16_t bits_;
@@ -62,6 +60,6 @@ class BFloat16 {
 
 // What weights of type T are multiplied and added up in.
 template <typename T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+using Wide = typename Either<kSame<T, double>, double, float>::type;
 
 }  // namespace spikax
