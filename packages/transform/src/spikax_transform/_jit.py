@@ -50,16 +50,15 @@ class JitFunction(Generic[P, R]):
         if plan is None or plan.count != Creations.count or _stack.frames or _CURRENT_TRACE.value is not _EVAL_TRACE:
             return self._call_slowly(args, kwargs)
         states: list[State[Any] | None] = []
-        written = []
-        read = []
+        given = []
         try:
             # a State that died is None here, and has no value; one that was lost is refused by `jax.jit`
             for reference in plan.written:
                 state = reference()
                 states.append(state)
-                written.append(state._value)  # type: ignore[union-attr]
+                given.append(state._value)  # type: ignore[union-attr]
             for reference in plan.read_only:
-                read.append(reference()._value)  # type: ignore[union-attr] # noqa: PERF401 - slower before Python 3.12
+                given.append(reference()._value)  # type: ignore[union-attr] # noqa: PERF401 - slower before Python 3.12
         except AttributeError:
             return self._call_slowly(args, kwargs)
         if plan.write_only:
@@ -68,9 +67,9 @@ class JitFunction(Generic[P, R]):
                 return self._call_slowly(args, kwargs)
         try:
             if kwargs:
-                out, values = plan.compiled(written, read, *args, **kwargs)
+                out, values = plan.compiled(*given, *args, **kwargs)
             else:
-                out, values = plan.compiled(written, read, *args)
+                out, values = plan.compiled(*given, *args)
         except DiscoveredError as found:
             signature = found.signature
         except Exception as error:  # noqa: BLE001 - it is raised again, with its reason
@@ -96,9 +95,9 @@ class JitFunction(Generic[P, R]):
         """Call what `use` gives of a plan, with the values of its States; and make a new plan where it does not fit."""
         plan = self._ready(args, kwargs)
         for _ in range(_MAX_PLANS):
-            written, read = plan.gather()
+            given = plan.gather()
             try:
-                result = use(plan)(written, read, *args, **kwargs)
+                result = use(plan)(*given, *args, **kwargs)
             except DiscoveredError as found:
                 signature = found.signature
             except Exception as error:  # noqa: BLE001 - it is raised again, with its reason

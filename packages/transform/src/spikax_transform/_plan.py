@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -101,7 +101,9 @@ class Plan:
         self.audit: Audit = Audit()
         self.count: int = creation_count()
         self.primed: Signature | None = first
-        self.compiled: Any = jax.jit(self._pure(fun), **options.for_jax(fun, positional))
+        # Each State is an argument by itself: a list of them would have to be made and taken apart at each call.
+        keywords = options.for_jax(fun, positional, len(self.written), len(self.read_only))
+        self.compiled: Any = jax.jit(self._pure(fun), **keywords)
 
     def alive(self) -> dict[State[Any], None]:
         """All States of the plan that still exist."""
@@ -136,9 +138,9 @@ class Plan:
             and all(state in traced.writes for state in write_only)
         )
 
-    def gather(self) -> tuple[list[Any], list[Any]]:
-        """The values of the States that go in, as the calling thread sees them."""
-        return [_read(ref) for ref in self.written], [_read(ref) for ref in self.read_only]
+    def gather(self) -> list[Any]:
+        """The values of the States that go in, as the calling thread sees them: those first that are written."""
+        return [_read(reference) for reference in (*self.written, *self.read_only)]
 
     def scatter(self, values: list[Any]) -> None:
         """Write back the values of the States that come out."""
@@ -147,8 +149,10 @@ class Plan:
 
     def _pure(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         reference = weakref.ref(self)  # the plan owns the compiled function, so that must not own the plan
+        states = len(self.written) + len(self.read_only)
 
-        def pure(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        def pure(*given: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+            values, args = given[:states], given[states:]
             plan = reference()
             assert plan is not None  # its own `compiled` is running
             if _compat.jit_disabled():
@@ -161,15 +165,12 @@ class Plan:
             if plan.count == before:
                 plan.count = creation_count()  # the States that this trace itself made are no news
             plan.audit.record(signature)
-            return plan._replay(signature.traced, written, read, args, kwargs)
+            return plan._replay(signature.traced, values, args, kwargs)
 
-        return like(fun, pure)
+        return like(fun, pure, states)
 
-    def _replay(
-        self, traced: Traced, written: list[Any], read: list[Any], args: Any, kwargs: Any
-    ) -> tuple[Any, list[Any]]:
-        given = dict(zip(_dereferenced(self.written), written, strict=True))
-        given |= dict(zip(_dereferenced(self.read_only), read, strict=True))
+    def _replay(self, traced: Traced, values: Sequence[Any], args: Any, kwargs: Any) -> tuple[Any, list[Any]]:
+        given = dict(zip(_dereferenced([*self.written, *self.read_only]), values, strict=True))
         state_leaves = [leaf for state in traced.reads for leaf in jax.tree.leaves(given[state])]
         dynamic, _ = split(jax.tree.leaves((args, kwargs)))
         flat = traced.replay(dynamic, state_leaves)

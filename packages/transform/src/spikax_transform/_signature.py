@@ -80,10 +80,10 @@ def discover(fun: Callable[..., Any], options: Options, args: Any, kwargs: Any) 
         return _sign(fun, tree, tuple(map(_compat.aval_of, leaves)), [_DYNAMIC] * len(leaves))
     found: list[Signature] = []
 
-    def probe(written: list[Any], read: list[Any], /, *args: Any, **kwargs: Any) -> None:
+    def probe(*args: Any, **kwargs: Any) -> None:
         found.append(sign(fun, args, kwargs, None))
 
-    jax.jit(like(fun, probe), **options.for_jax(fun, len(args), alone=True)).trace([], [], *args, **kwargs)
+    jax.jit(like(fun, probe, 0), **options.for_probe(fun)).trace(*args, **kwargs)
     return found.pop()
 
 

@@ -21,13 +21,13 @@ class Compiled(Generic[R]):
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run it, without the static arguments, as in JAX."""
         try:
-            written, read = self._plan.gather()
+            states = self._plan.gather()
         except ReferenceError:
             raise StateUnavailableError(
                 "A State that this function was compiled for does not exist any more; lower and compile it again."
             ) from None
         try:
-            out, values = self.stage(written, read, *args, **kwargs)
+            out, values = self.stage(*states, *args, **kwargs)
         except Exception:
             self._plan.mark_lost()
             raise
