@@ -140,10 +140,11 @@ class PlainLoop:
         subprocess.run(["cc", "-O3", "-march=native", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
         self._products = ctypes.CDLL(str(library)).products
 
-    def __call__(self, case: Arrays) -> Callable[[], None]:
-        """One call of the loop on each draw, as a function of nothing."""
+    def __call__(self, case: Arrays, result: Array | None = None) -> Callable[[], None]:
+        """One call of the loop on each draw, as a function of nothing; ``result`` holds the last product."""
         events = np.ascontiguousarray(case.events.reshape(-1, case.shape[0])).view(np.uint8)
-        result = np.zeros(case.shape[1], np.float32)
+        if result is None:
+            result = np.zeros(case.shape[1], np.float32)
         arrays = [np.ascontiguousarray(array) for array in (events, case.indptr, case.indices, case.data, result)]
         x, indptr, indices, data, y = (array.ctypes.data_as(ctypes.c_void_p) for array in arrays)
         shared = ctypes.c_int(case.data.size == 1)
