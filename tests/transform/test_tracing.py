@@ -102,13 +102,22 @@ def test_literals_and_arguments_that_are_results_come_through() -> None:
     assert float(v.value) == 2.0
 
 
-def test_a_loop_updates_a_mutable_array() -> None:
-    # its equations are bound to the reference of the trace in which they are, so they are not copied
+def test_a_loop_updates_mutable_arrays_of_its_own_and_of_others() -> None:
+    # an equation knows the variable of a mutable array, which is another one in another program: it is not copied
     total, v = jax.new_ref(jnp.zeros(3)), st.State(jnp.float32(0))
 
-    def step(x: Any) -> None:
+    def step(x: Any) -> Any:
         v.value = v.value + x
         total[...] = total[...] + v.value
+        local = jax.new_ref(v.value)
+        local[...] = local[...] * 2
+        return local[...]
 
-    st.jit(lambda xs: st.for_loop(step, xs))(jnp.ones(4))
+    def local_only(x: Any) -> Any:
+        local = jax.new_ref(v.value)
+        local[...] = local[...] * x
+        return local[...]
+
+    np.testing.assert_array_equal(st.jit(lambda xs: st.for_loop(step, xs))(jnp.ones(4)), [2, 4, 6, 8])
     np.testing.assert_array_equal(total[...], [10.0] * 3)
+    np.testing.assert_array_equal(st.jit(lambda xs: st.for_loop(local_only, xs))(jnp.ones(2)), [4, 4])

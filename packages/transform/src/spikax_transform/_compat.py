@@ -163,8 +163,8 @@ def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
 
 def _may_copy(jaxpr: Jaxpr, args: Sequence[Any]) -> bool:
     """Whether its equations mean the same for these arguments: of exactly the types for which they were written."""
-    if jaxpr.is_high or any(isinstance(effect, effects.JaxprInputEffect) for effect in jaxpr.effects):
-        return False  # references and their like, which belong to the trace that made them
+    if jaxpr.is_high or any(isinstance(e, effects.JaxprInputEffect) for eqn in jaxpr.eqns for e in eqn.effects):
+        return False  # mutable arrays and their like, of which an equation knows in which trace they are
     return all(
         isinstance(arg, jax.Array) and aval_of(arg) == var.aval for arg, var in zip(args, jaxpr.invars, strict=True)
     )
@@ -182,7 +182,9 @@ def _copy_equations(trace: Trace, jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any
         return pe.DynamicJaxprTracer(trace, atom.aval, atom, source) if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
-        source = eqn.source_info.replace(name_stack=here.name_stack + eqn.source_info.name_stack)
+        source = eqn.source_info
+        if len(here.name_stack):
+            source = source.replace(name_stack=here.name_stack + source.name_stack)
         inputs = [tracer(atom, source) for atom in eqn.invars]
         avals = [var.aval for var in eqn.outvars]
         outputs = trace.emit_eqn(inputs, avals, eqn.primitive, eqn.params, eqn.effects, source, eqn.ctx)
