@@ -24,6 +24,10 @@ from spikax_kernels.ops.sddmm.op import sddmm
 Array: TypeAlias = Any
 """NumPy's or JAX's: operators and oracles take both."""
 
+ON_GPU = jax.default_backend() == "gpu"
+NATIVE = ("cuda", "cuda_deterministic") if ON_GPU else ("cpp",)
+"""The backends of compiled kernels where the tests run, the default one first."""
+
 
 def effective(x: Any, binary: bool) -> Array:
     """What each event multiplies a weight by, in float64."""
@@ -120,7 +124,7 @@ class Operator:
     @property
     def target(self) -> str:
         """The name of its native handler."""
-        return f"spikax_{self.name.split(',')[0]}_cpu"
+        return "spikax_cuda" if ON_GPU else f"spikax_{self.name.split(',')[0]}_cpu"
 
 
 OPERATORS = (

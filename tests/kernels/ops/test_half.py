@@ -9,10 +9,10 @@ from spikax_core import use_backend
 from spikax_kernels.ops.dense.op import dense
 from spikax_kernels.ops.gather.op import gather
 from spikax_kernels.ops.scatter.op import scatter
-from tests.kernels._oracle import Array
+from tests.kernels._oracle import NATIVE, Array
 
 dtypes = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-backends = pytest.mark.parametrize("backend", ["cpp", "reference"])
+backends = pytest.mark.parametrize("backend", [*NATIVE, "reference"])
 
 
 def every(dtype: str) -> Array:

@@ -10,11 +10,11 @@ import pytest
 from spikax_core import use_backend
 from spikax_kernels import ShapeError
 from spikax_kernels.ops.coo.op import coo
-from tests.kernels._oracle import COMPRESSED, OPERATORS, Array, Operator, assert_close, coo_value, spikes
+from tests.kernels._oracle import COMPRESSED, NATIVE, OPERATORS, Array, Operator, assert_close, coo_value, spikes
 
 ROWS, COLS, ENTRIES = 40, 30, 200
 each = pytest.mark.parametrize("operator", COMPRESSED, ids=lambda operator: operator.name)
-backends = pytest.mark.parametrize("backend", ["cpp", "reference"])
+backends = pytest.mark.parametrize("backend", [*NATIVE, "reference"])
 widths = pytest.mark.parametrize("index", ["int32", "int64"])
 
 
@@ -69,7 +69,7 @@ def test_columns_out_of_range_are_dropped_from_rows_of_one_length(operator: Oper
 @pytest.mark.parametrize("entries", [ENTRIES - 1, ENTRIES + 1])
 def test_entries_that_do_not_divide_among_rows_of_one_length_are_refused(operator: Operator, entries: int) -> None:
     with pytest.raises(ShapeError, match=f"indices: got {entries} entries for {ROWS} rows of one length"):
-        run(operator, "cpp", np.zeros(entries, np.int32), np.zeros(0, np.int32))
+        run(operator, NATIVE[0], np.zeros(entries, np.int32), np.zeros(0, np.int32))
 
 
 @each
@@ -134,7 +134,7 @@ def test_rows_whose_pointers_fall_are_empty(operator: Operator, index: str) -> N
     indptr = pointers(index, 3)
     indptr[10] = ENTRIES  # so row 10 falls from there; row 9 takes all that is left
     indices = np.arange(ENTRIES, dtype=index) % COLS
-    got = run(operator, "cpp", indices, indptr)
+    got = run(operator, NATIVE[0], indices, indptr)
     if operator.name == "gather":
         lengths = np.diff(indptr)
         np.testing.assert_array_equal(got, np.maximum(lengths, 0))
@@ -147,9 +147,9 @@ def test_large_hostile_structure_on_many_threads(operator: Operator) -> None:
     entries = 500_000
     indices = rng.integers(-COLS, 2 * COLS, entries, dtype=np.int32)
     indptr = rng.integers(-100, entries + 100, ROWS + 1, dtype=np.int32)
-    got = run(operator, "cpp", indices, indptr)
+    got = run(operator, NATIVE[0], indices, indptr)
     assert np.all(np.isfinite(got))
-    np.testing.assert_array_equal(got, run(operator, "cpp", indices, indptr))
+    np.testing.assert_array_equal(got, run(operator, NATIVE[0], indices, indptr))
 
 
 @pytest.mark.parametrize("operator", OPERATORS[:2], ids=lambda operator: operator.name)
@@ -161,7 +161,7 @@ def test_an_inactive_event_contributes_nothing_whatever_the_weight(operator: Ope
     }[operator.name]
     kind = {"cols" if operator.name == "scatter" else "rows": 2}
     for events in (np.array([0.0, -1.0], np.float32), np.array([-0.0, np.nan], np.float32), np.array([False, True])):
-        for backend in ("cpp", "reference"):
+        for backend in (*NATIVE, "reference"):
             with use_backend(backend):
                 got = operator.call(weights, indices, indptr, events, binary=True, **kind)
             np.testing.assert_array_equal(got, [1, 2])
@@ -170,7 +170,7 @@ def test_an_inactive_event_contributes_nothing_whatever_the_weight(operator: Ope
 def test_an_event_without_partner_makes_no_nan_in_the_outer_product() -> None:
     y, x = np.array([0.0, 1.0], np.float32), np.array([np.inf, 0.0], np.float32)
     indices, indptr = np.array([0, 1, 0, 1], np.int32), np.array([0, 2, 4], np.int32)
-    for backend in ("cpp", "reference"):
+    for backend in (*NATIVE, "reference"):
         with use_backend(backend):
             got = OPERATORS[2].call(y, x, indices, indptr, dtype=jnp.float32)
         np.testing.assert_array_equal(got, [0, 0, np.inf, 0])

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from spikax_kernels import ShapeError
 from spikax_kernels.ops.random_columns import op
 from spikax_kernels.ops.random_columns.philox import high, philox
+from tests.kernels._oracle import NATIVE
 
 random_columns: Any = op.random_columns  # of NumPy's arrays, too
 MASK = 2**32 - 1
 WORD = st.integers(0, MASK)
-BACKENDS = ("cpp", "reference")
+BACKENDS = (NATIVE[0], "reference")
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -116,7 +117,7 @@ SHAPES = [(3, 0, 5), (0, 4, 5), (9, 5, 10), (9, 6, 10), (50, 63, 64), (2, 64, 12
 
 @pytest.mark.parametrize(
     ("backend", "rows", "length", "cols"),
-    [("cpp", *shape) for shape in SHAPES] + [("reference", *shape) for shape in SHAPES[:4]],
+    [(NATIVE[0], *shape) for shape in SHAPES] + [("reference", *shape) for shape in SHAPES[:4]],
 )
 @pytest.mark.parametrize(("replace", "loops"), [(False, True), (False, False), (True, True)])
 def test_rows_of_one_length_need_no_lengths(

@@ -10,11 +10,11 @@ import pytest
 from spikax_core import use_backend
 from spikax_kernels import DTypeError
 from spikax_kernels.ops import rows
-from tests.kernels._oracle import Array, assert_close, matrix, row_pointers, small, todense
+from tests.kernels._oracle import NATIVE, OPERATORS, Array, assert_close, matrix, row_pointers, small, todense
 
 take_rows: Any = rows.take_rows  # which takes arrays of NumPy, too
 ROWS = np.array([3, 0, 5, 3, 2], np.int32)
-backends = pytest.mark.parametrize("backend", ["cpp", "reference"])
+backends = pytest.mark.parametrize("backend", [*NATIVE, "reference"])
 kinds = pytest.mark.parametrize("homogeneous", [False, True], ids=["per entry", "homogeneous"])
 
 
@@ -76,7 +76,7 @@ def test_vmap_over_rows_and_weights_is_one_call() -> None:
         return take_rows(data, indices, indptr, which, shape=(6, 5))
 
     text = jax.jit(jax.vmap(call)).lower(stack, which).as_text()
-    assert text.count("custom_call @spikax_scatter_cpu") == 1
+    assert text.count(f"custom_call @{OPERATORS[0].target}(") == 1
     dense = np.asarray(full(data, indices, indptr))
     padded = np.concatenate([dense, np.zeros((1, 5))])  # row 6 is none
     expected = np.stack([by * padded[at] for by, at in zip((1, -1, 2), which, strict=True)])

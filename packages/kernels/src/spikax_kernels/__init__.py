@@ -2,7 +2,10 @@
 
 from . import functional as functional
 from ._binary import BinaryArray as BinaryArray
+from ._errors import ArchitectureError as ArchitectureError
+from ._errors import CudaCompileError as CudaCompileError
 from ._errors import DTypeError as DTypeError
+from ._errors import LaunchError as LaunchError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import NativeLibraryError as NativeLibraryError
 from ._errors import ShapeError as ShapeError
@@ -10,6 +13,7 @@ from ._errors import StructureError as StructureError
 from ._errors import SurrogateError as SurrogateError
 from ._library import register as _register
 from ._spike import spike as spike
+from .cuda._kernel import cuda_kernel as cuda_kernel
 from .formats.coo import COO as COO
 from .formats.csc import CSC as CSC
 from .formats.csr import CSR as CSR

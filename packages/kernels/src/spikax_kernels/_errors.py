@@ -35,3 +35,7 @@ class CudaCompileError(SpikaxError, RuntimeError):
 
 class ArchitectureError(SpikaxError, ValueError):
     """Text that names no GPU architecture."""
+
+
+class LaunchError(SpikaxError, ValueError):
+    """The launch of a CUDA kernel with a grid, a block or an argument that CUDA does not take."""

@@ -37,12 +37,12 @@ def folder() -> pathlib.Path | None:
 
 @functools.lru_cache(maxsize=1024)
 def machine_code(source: str, name: str, options: Sequence[str], architecture: int) -> bytes:
-    """What :func:`compile_source` gives, from this process's memory or from disk if it is there."""
+    """The machine code of :func:`compile_source`, from this process's memory or from disk if it is there."""
     place = folder()
     path = None if place is None else place / f"{_digest(source, name, options, architecture)}.cubin"
     content = None if path is None else _read(path)
     if content is None:
-        content = compile_source(source, name, options, architecture)
+        content, _ = compile_source(source, name, options, architecture)
         if path is not None:
             _write(path, content)
     return content
@@ -70,6 +70,5 @@ def _write(path: pathlib.Path, content: bytes) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(hashlib.sha256(content).digest() + content)
             pathlib.Path(temporary).replace(path)
-        except OSError:
-            pathlib.Path(temporary).unlink(missing_ok=True)
-            raise
+        finally:
+            pathlib.Path(temporary).unlink(missing_ok=True)  # still there after a full disk or an interrupt

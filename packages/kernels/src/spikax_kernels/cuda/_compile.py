@@ -38,7 +38,7 @@ def version() -> str:
     return f"nvrtc {major}.{minor}"
 
 
-def compile_source(source: str, name: str, options: Sequence[str], architecture: int) -> bytes:
+def compile_source(source: str, name: str, options: Sequence[str], architecture: int) -> tuple[bytes, str]:
     """Compile CUDA C++ to machine code (a cubin, which also an older driver of the same major version loads).
 
     Args:
@@ -46,6 +46,9 @@ def compile_source(source: str, name: str, options: Sequence[str], architecture:
         name: What messages call it.
         options: Options of NVRTC, such as ``"-DWEIGHT=float"``.
         architecture: The compute capability, 90 for 9.0.
+
+    Returns:
+        The machine code, and what the compiler says of it.
 
     Raises:
         CudaCompileError: It does not compile; the message has the compiler's.
@@ -64,10 +67,10 @@ def compile_source(source: str, name: str, options: Sequence[str], architecture:
         arguments = [f"--gpu-architecture=sm_{architecture}", "--std=c++17", *options]
         nvrtc = _nvrtc()
         (result,) = nvrtc.nvrtcCompileProgram(program, len(arguments), [option.encode() for option in arguments])
+        log = _read(program, "ProgramLog").decode(errors="replace").rstrip("\0\n")
         if result != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            log = _read(program, "ProgramLog").decode(errors="replace").rstrip("\0\n")
             raise CudaCompileError(f"{name} does not compile for sm_{architecture} with {arguments[1:]}:\n{log}")
-        return _read(program, "CUBIN")
+        return _read(program, "CUBIN"), log
     finally:
         _call("nvrtcDestroyProgram", program)
 

@@ -16,13 +16,13 @@ __device__ inline ExactSums<kTwo> ExactOf(unsigned long long* sums, unsigned* sp
 }  // namespace spikax
 
 // Kernels that come with every source that adds up: WEIGHT is the type of the result.
-#ifndef EXACT
+#if !defined(EXACT) && !defined(TOGETHER)
 
 extern "C" __global__ void __launch_bounds__(256) finish(const spikax::Wide<WEIGHT>* sums, WEIGHT* y, int64_t size) {
   for (int64_t i = spikax::GlobalThread(); i < size; i += spikax::Threads()) y[i] = WEIGHT(sums[i]);
 }
 
-#else
+#elif defined(EXACT)
 
 extern "C" __global__ void __launch_bounds__(256) finish_exact(unsigned long long* sums, unsigned* special, const unsigned long long* largest,
                                                                WEIGHT* y, int64_t lanes, int64_t size, int64_t addend_bits) {

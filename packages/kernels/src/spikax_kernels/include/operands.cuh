@@ -56,7 +56,8 @@ struct Shape {
 // The part [first, last) of [0, size) that task number `task` of `tasks` has.
 struct Part {
   int64_t first, last;
-  __device__ Part(int64_t size, int64_t task, int64_t tasks) {
+  __device__ Part(int64_t size, int64_t task, int64_t tasks) : first(0), last(size) {
+    if (tasks == 1) return;  // a division of 64 bits takes a hundred instructions
     const int64_t each = (size + tasks - 1) / tasks;
     first = Min(each * task, size);
     last = Min(first + each, size);

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 
 from spikax_core import BackendRefusedError, XLACustomKernel
 from spikax_kernels.cuda._architecture import architectures
-from spikax_kernels.cuda._steps import TARGET, Buffer, Fill, Launch, Program, Step, call
+from spikax_kernels.cuda._steps import TARGET, Argument, Buffer, Fill, Launch, Program, Step, call
 from spikax_kernels.ops import _lanes, _native
 
 BACKEND = "cuda"
@@ -60,10 +60,15 @@ def source(operator: str) -> str:
     return (pathlib.Path(__file__).parent / operator / "gpu.cu").read_text()
 
 
-def program(operator: str, *, exact: bool = False, **types: Any) -> Program:
+def options(variant: str, types: Mapping[str, Any]) -> tuple[str, ...]:
+    """The compiler's options for these dtypes, and for a variant of the kernels if it has a name."""
+    names = [f"-D{name}={TYPES[str(dtype)]}" for name, dtype in types.items()]
+    return (*names, *([f"-D{variant}"] if variant else []))
+
+
+def program(operator: str, variant: str = "", **types: Any) -> Program:
     """What an operator's kernels for these dtypes are compiled from, here and now."""
-    options = [f"-D{name}={TYPES[str(dtype)]}" for name, dtype in types.items()]
-    return Program(source(operator), f"{operator}/gpu.cu", (*options, *(["-DEXACT"] if exact else [])), architectures())
+    return Program(source(operator), f"{operator}/gpu.cu", options(variant, types), architectures())
 
 
 def declare(kernel: XLACustomKernel, build: Callable[..., Any], supports: Callable[..., bool | str]) -> None:
@@ -155,7 +160,7 @@ def sums(
     program: Program,
     out: Any,
     operands: int,
-    launch: Callable[[str, Sequence[Any]], Launch],
+    launch: Callable[[str, Sequence[Argument]], Launch],
     name: str,
     *,
     lanes: int,

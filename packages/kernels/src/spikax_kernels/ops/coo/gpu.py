@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikax_kernels.cuda._steps import Buffer, Launch
+from spikax_kernels.cuda._steps import Argument, Buffer, Launch
 from spikax_kernels.ops import _cuda
 
 _BLOCK = 128
@@ -25,11 +25,12 @@ def build(in_avals: Any, out_avals: Sequence[Any], *, size: int, binary: bool, e
     shape = np.array([x.shape[-1], size, entries, data.shape[-1] != 1 or entries == 1], np.int64)
     grid = (-(-entries // (_BLOCK * _AT_ONCE)), 1, _cuda.along_z(lanes))
 
-    def launch(function: str, to: Sequence[Any]) -> Launch:
-        return Launch(function, grid, (_BLOCK, 1, 1), [*map(Buffer, range(4)), *to, shape, packed])
+    def launch(function: str, to: Sequence[Argument]) -> Launch:
+        arguments: list[Argument] = [*map(Buffer, range(4)), *to, shape, packed]
+        return Launch(function, grid, (_BLOCK, 1, 1), arguments)
 
     types = {"WEIGHT": out.dtype, "INDEX": row.dtype, "EVENT": _cuda.event_type(x, binary)}
-    compiled = _cuda.program("coo", exact=exact, **types)
+    compiled = _cuda.program("coo", "EXACT" if exact else "", **types)
     product = _cuda.sums(compiled, out, 4, launch, "coo", lanes=lanes, exact=exact, addends=entries)
 
     def run(data: jax.Array, row: jax.Array, col: jax.Array, x: jax.Array) -> Any:

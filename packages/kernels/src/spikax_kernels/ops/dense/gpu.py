@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax_kernels.cuda._steps import Buffer, Launch, Step, call
+from spikax_kernels.cuda._steps import Argument, Buffer, Launch, Step, call
 from spikax_kernels.ops import _cuda, _lanes
 
 _BLOCK = 128
@@ -35,7 +35,14 @@ def build(in_avals: Any, out_avals: Sequence[Any], *, transpose: bool, binary: b
 
     wide = _cuda.WIDE[str(out.dtype)]
     direct = slices == 1 and wide == str(out.dtype)
-    arguments = [Buffer(0), Buffer(1), Buffer(2 if direct else 3), np.int64(rows), np.int64(cols), packed]
+    arguments: list[Argument] = [
+        Buffer(0),
+        Buffer(1),
+        Buffer(2 if direct else 3),
+        np.int64(rows),
+        np.int64(cols),
+        packed,
+    ]
     grid = (blocks, slices, _cuda.along_z(lanes))
     taken: list[Step] = [Launch("rows" if transpose else "columns", grid, (_BLOCK, 1, 1), arguments)]
     scratch = []

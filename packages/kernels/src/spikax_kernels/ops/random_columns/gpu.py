@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikax_kernels.cuda._steps import Buffer, Launch, call
+from spikax_kernels.cuda._steps import Argument, Buffer, Launch, call
 from spikax_kernels.ops import _cuda
 from spikax_kernels.ops.random_columns.reference import ends_of
 
@@ -44,7 +44,7 @@ def build(
     equal = in_avals[1].shape[0] != rows
     numbers = [np.int64(number) for number in (rows, entries, cols, loops, equal)]
     shared = -(-max(cols, 1) // 32) * 4
-    arguments = [Buffer(0), Buffer(1), Buffer(2), *numbers]
+    arguments: list[Argument] = [Buffer(0), Buffer(1), Buffer(2), *numbers]
     launch = Launch("random_columns", (rows, 1, 1), (_BLOCK, 1, 1), arguments, shared, resident=True)
     draw = call(_cuda.program("random_columns"), [launch], [jax.ShapeDtypeStruct(out.shape, out.dtype)])
 

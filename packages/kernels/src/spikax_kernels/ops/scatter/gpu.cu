@@ -99,7 +99,8 @@ __device__ void Scatter(const T* data, const I* indices, const void* indptr, con
 
 using namespace spikax;
 
-#ifndef EXACT
+// One variant is compiled at a time.
+#if !defined(EXACT) && !defined(TOGETHER)
 
 extern "C" __global__ void __launch_bounds__(kBlock) scatter(const T* __restrict__ data, const I* __restrict__ indices,
                                                              const void* __restrict__ indptr, const X* __restrict__ x, Sum* y, Shape shape,
@@ -107,6 +108,65 @@ extern "C" __global__ void __launch_bounds__(kBlock) scatter(const T* __restrict
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     FloatSums<Sum> sums{y + static_cast<int64_t>(lane) * shape.cols};
     Scatter(data, indices, indptr, x, shape, lanes, lane, sums);
+  }
+}
+
+#elif defined(TOGETHER)
+
+constexpr int kTogether = 4;  // lanes whose sums are added to at once
+
+// Lanes of one matrix, kTogether of them at a time (blockIdx.z): what they get from an entry is one reduction of 16 bytes, for as much
+// as a reduction of 4 bytes costs. sums[lanes / kTogether, cols, kTogether].
+extern "C" __global__ void __launch_bounds__(kBlock) scatter_together(const T* __restrict__ data, const I* __restrict__ indices,
+                                                                      const void* __restrict__ indptr, const X* __restrict__ x,
+                                                                      float* sums, Shape shape, Lanes<kOperands> lanes) {
+  const Compressed<I> matrix = shape.Matrix(indices, indptr, 0);
+  const int64_t row = GlobalThread();
+  for (unsigned group = blockIdx.z; group * kTogether < lanes.count; group += gridDim.z) {
+    float* const to = sums + group * shape.cols * kTogether;
+    unsigned active = 0;  // a bit for each lane
+    float event[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const unsigned lane = group * kTogether + j;
+      const X mine = lane < lanes.count && row < shape.rows ? x[lanes.At(lane).of[kX] + row] : X();
+      active |= static_cast<unsigned>(IsActive(mine)) << j;
+      event[j] = Value<float>(mine);
+    }
+    if (!__any_sync(kAllLanes, active != 0)) continue;
+    const Rows rows(matrix, row, active != 0);
+    ForEachEntry(rows, [&](const int (&of)[kAtOnce], const int64_t (&entry)[kAtOnce], int e, int count) {
+      I column[kAtOnce];
+      float weight[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const bool real = e + i * kWarp < count;
+        column[i] = real ? matrix.indices[entry[i]] : I(-1);
+        weight[i] = real ? float(data[entry[i] * shape.weights]) : 0.0f;
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const unsigned bits = __shfl_sync(kAllLanes, active, of[i]);
+        float value[kTogether];
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j) {
+          const float by = sizeof(X) == 1 ? 1.0f : __shfl_sync(kAllLanes, event[j], of[i]);
+          value[j] = bits >> j & 1 ? weight[i] * by : 0.0f;
+        }
+        if (!matrix.Inside(column[i])) continue;
+        asm volatile("red.global.v4.f32.add [%0], {%1, %2, %3, %4};" ::"l"(to + static_cast<int64_t>(column[i]) * kTogether), "f"(value[0]),
+                     "f"(value[1]), "f"(value[2]), "f"(value[3])
+                     : "memory");
+      }
+    });
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) finish_together(const float* __restrict__ sums, T* __restrict__ y, int64_t lanes,
+                                                                  int64_t cols) {
+  for (int64_t i = GlobalThread(); i < lanes * cols; i += Threads()) {
+    const int64_t lane = i / cols, column = i % cols;
+    y[i] = T(sums[(lane / kTogether * cols + column) * kTogether + lane % kTogether]);
   }
 }
 

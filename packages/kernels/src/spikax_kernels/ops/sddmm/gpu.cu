@@ -18,13 +18,13 @@ constexpr int kBlock = 128;
 
 using namespace spikax;
 
-// `kept` are the lanes of the result, `summed` those that it is summed over, here from `first` to before `last`: a pair of them is a
-// lane of the operands. An entry has to be in the same row in all lanes of one launch, as no two threads may add to one place.
+// A row has 2^group threads. `kept` are the lanes of the result, `summed` those that it is summed over, here from `first` to before `last`: a pair of them is a
+// lane of the operands. An entry has to be in the same row in all lanes of one launch, so that one thread adds to it, in order.
 extern "C" __global__ void __launch_bounds__(kBlock) sddmm(const Y* __restrict__ y, const X* __restrict__ x, const I* __restrict__ indices,
                                                            const void* __restrict__ indptr, Sum* z, Shape shape, Lanes<kOperands> kept,
                                                            Lanes<kOperands> summed, int64_t first, int64_t last, int64_t group) {
-  const int threads = static_cast<int>(group);
-  const int64_t row = GlobalThread() / threads;
+  const int threads = 1 << group;
+  const int64_t row = GlobalThread() >> group;
   if (row >= shape.rows) return;
   for (unsigned lane = blockIdx.z; lane < kept.count; lane += gridDim.z) {
     const auto base = kept.At(lane);
@@ -39,10 +39,11 @@ extern "C" __global__ void __launch_bounds__(kBlock) sddmm(const Y* __restrict__
       Sum* const result = z + base.of[kZ];
       const int64_t begin = matrix.Begin(row);
       const Part part(matrix.End(row) - begin, blockIdx.y, gridDim.y);
-      for (int64_t k = begin + part.first + threadIdx.x % threads; k < begin + part.last; k += threads) {
+      for (int64_t k = begin + part.first + (threadIdx.x & (threads - 1)); k < begin + part.last; k += threads) {
         const I column = matrix.indices[k];
         if (!matrix.Inside(column) || !IsActive(events[column])) continue;
-        result[k] += value * Value<Sum>(events[column]);
+        // Rows that overlap, as they do in no matrix, then still add up.
+        atomicAdd(result + k, value * Value<Sum>(events[column]));
       }
     }
   }

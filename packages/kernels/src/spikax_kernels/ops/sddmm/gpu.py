@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikax_core import BackendRefusedError
-from spikax_kernels.cuda._steps import Buffer, Fill, Launch, Step, call
+from spikax_kernels.cuda._steps import Argument, Buffer, Fill, Launch, Step, call
 from spikax_kernels.ops import _cuda, _lanes
 from spikax_kernels.ops.gather.gpu import group, slices
 
@@ -55,8 +55,8 @@ def build(
     to = 4 if wide == str(dtype) else 5
     taken: list[Step] = [Fill(to)]
     for first, last in ranges:
-        arguments = [Buffer(0), Buffer(1), Buffer(2), Buffer(3), Buffer(to), shape, kept, summed]
-        arguments += [np.int64(first), np.int64(last), np.int64(threads)]
+        arguments: list[Argument] = [Buffer(0), Buffer(1), Buffer(2), Buffer(3), Buffer(to), shape, kept, summed]
+        arguments += [np.int64(first), np.int64(last), np.int64(threads.bit_length() - 1)]
         taken.append(Launch("sddmm", grid, (_BLOCK, 1, 1), arguments))
     scratch = []
     if to == 5:
