@@ -214,8 +214,8 @@ def jit(
     donate_states: bool = False,
     inline: bool = False,
     keep_unused: bool = False,
-    in_shardings: Any = None,
-    out_shardings: Any = None,
+    in_shardings: object = None,
+    out_shardings: object = None,
 ) -> JitFunction[P, R]: ...
 @overload
 def jit(
@@ -227,8 +227,8 @@ def jit(
     donate_states: bool = False,
     inline: bool = False,
     keep_unused: bool = False,
-    in_shardings: Any = None,
-    out_shardings: Any = None,
+    in_shardings: object = None,
+    out_shardings: object = None,
 ) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
 def jit(
     f: Callable[..., Any] | None = None,
@@ -240,8 +240,8 @@ def jit(
     donate_states: bool = False,
     inline: bool = False,
     keep_unused: bool = False,
-    in_shardings: Any = None,
-    out_shardings: Any = None,
+    in_shardings: object = None,
+    out_shardings: object = None,
 ) -> Any:
     """`jax.jit` for functions that read and write States; also a decorator, for functions and methods.
 
