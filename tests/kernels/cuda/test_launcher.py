@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import numpy as np
 import pytest
 
 from spikax_kernels import _library
+from spikax_kernels.cuda import _steps
+from spikax_kernels.cuda._steps import Buffer, Fill, Launch, Program, Step
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -344,6 +347,33 @@ def test_arguments_arrive_as_they_are(launcher: Path) -> None:
         (0x1000).to_bytes(8, "little"),
         b"\xc8",
     ]
+
+
+def test_the_steps_of_a_program_are_taken_as_they_were_described(
+    launcher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {80: struct.pack("q", 8080) + b"odd", 90: struct.pack("q", 9090)}
+    monkeypatch.setattr(_steps, "machine_code", lambda source, name, options, architecture: codes[architecture])
+    shape, one = np.array([7, -1], np.int64), np.float16(1)
+    steps: list[Step] = [
+        Fill(2, 1),
+        Launch("sum_8_16_2", (5, 2, 1), (64, 1, 1), [Buffer(0), shape, one], shared=9, resident=True),
+        Launch("add_4_8", (1, 1, 3), (32, 2, 1), [np.int32(-2), Buffer(2)]),
+    ]
+    described = _steps._attributes(Program("source", "name", (), (80, 90)), steps)
+    call = Call(
+        **{name: described[name].tolist() for name in ("key", "architectures", "sizes", "images", "steps")},
+        functions=described["functions"],
+        values=described["values"].tobytes(),
+    )
+    lines = run(launcher, *call.executed(), STAND_IN_DEVICE="90 2")
+    assert only(lines, "cuModuleLoadData") == ["cuModuleLoadData 9090"]
+    assert only(lines, "cuMemsetD8Async") == ["cuMemsetD8Async 0x3000 1 24 stream 0x57"]
+    first, second = only(lines, "cuLaunchKernel")
+    assert first.startswith("cuLaunchKernel sum_8_16_2 grid 4 2 1 block 64 1 1 shared 9 ")
+    assert arguments([first]) == [(0x1000).to_bytes(8, "little"), struct.pack("2q", 7, -1), b"\x00\x3c"]
+    assert second.startswith("cuLaunchKernel add_4_8 grid 1 1 3 block 32 2 1 shared 0 ")
+    assert arguments([second]) == [struct.pack("i", -2), (0x3000).to_bytes(8, "little")]
 
 
 def test_a_value_may_end_where_the_values_end(launcher: Path) -> None:
