@@ -23,7 +23,8 @@ PACKAGES = ["core", "kernels", "transform"]
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
-BENCHMARKS = ["products", "coba", "core", "transform"]
+HEADERS = ["-Ipackages/kernels/native", "-Ipackages/kernels/src/spikax_kernels/include"]
+BENCHMARKS = ["products", "table", "coba", "core", "transform"]
 
 # What the tests of a suite run beside: of this repository what its package declares, and what they need themselves.
 CORE = "core[numba,plot,testing,warp]"
@@ -147,9 +148,32 @@ def drive(session: nox.Session) -> None:
     flags = ["-std=c++17", "-O1", "-g1", "-pthread", "-ffp-contract=off", "-fno-sanitize-recover=all"]
     driver = f"{session.create_tmp()}/driver"
     for sanitizers in ("address,undefined", "thread"):
-        includes = ["-Ipackages/kernels/native", "-isystem", str(headers).strip()]
+        includes = [*HEADERS, "-isystem", str(headers).strip()]
         session.run("g++", *flags, f"-fsanitize={sanitizers}", *includes, *sources, "-o", driver, external=True)
         session.run(driver, external=True)
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """Compile the CUDA kernels for four architectures and check the machine code; on a GPU, test and time them, too."""
+    gpu = shutil.which("nvidia-smi") is not None
+    kernels = "kernels[cuda13,plot]" if gpu else "kernels[plot]"
+    install(session, ["core", kernels], *group("test-kernels", "cuda"))
+    session.run("python", "-m", "tests.cuda.machine_code")
+    session.run("pytest", "tests/kernels/cuda")
+    if not gpu:
+        return
+    memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the tests' processes share it
+    pytest(session, "kernels", env=memory)
+    session.run("python", "-m", "tests.cuda.graphs")
+    session.install("nvidia-cuda-sanitizer-api")
+    (sanitizer,) = Path(session.virtualenv.location).glob("lib/python*/site-packages/nvidia/**/compute-sanitizer")
+    session.run(
+        str(sanitizer), "--error-exitcode=1", "python", "-m", "tests.cuda.hostile",
+        env={"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, external=True,
+    )  # fmt: skip
+    install(session, ["transform[progress]"], *group("bench-gpu"))
+    session.run("python", "-m", "tests.benchmarks.gpu")
 
 
 @nox.session

@@ -124,7 +124,7 @@ def test_a_batch_of_size_zero_works(jit: bool) -> None:
     sizes=st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     axes=st.tuples(st.sampled_from([0, 1, 2, None]), st.sampled_from([0, 1, 2, None])),
 )
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_vmap_equals_that_of_plain_jax_for_any_shape(
     sizes: tuple[int, int, int], axes: tuple[int | None, int | None]
 ) -> None:

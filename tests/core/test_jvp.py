@@ -106,7 +106,7 @@ STEP = DIFFERENTIABLE["operator, several results"][0]()
     values=st.lists(st.tuples(*[st.floats(-3, 3, width=16)] * 4), max_size=5),
     dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
 )
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_tangents_of_mixed_results_are_those_of_plain_jax_for_any_values(
     values: list[tuple[float, ...]], dtype: str
 ) -> None:

@@ -17,12 +17,16 @@ from collections import Counter
 from pathlib import Path
 
 from spikax_kernels.cuda._architecture import parse
-from spikax_kernels.cuda._cache import machine_code
+from spikax_kernels.cuda._compile import compile_source
 from spikax_kernels.cuda._steps import Program
 from spikax_kernels.ops._instances import programs
 
 ARCHITECTURES = "80,90,100,120"
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?\s*([A-Z][A-Z0-9_.x]*)", re.MULTILINE)
+FRAME = re.compile(
+    r"Function properties for (\w+)\nptxas\s+\.\s+"
+    r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+)
 FUNCTION = re.compile(r"^\.text\.(\w+):", re.MULTILINE)
 ADDING = {"scatter", "scatter_exact", "scatter_together", "largest", "coo", "coo_exact", "sddmm"}
 """The kernels of which several threads add to one number."""
@@ -45,17 +49,30 @@ def functions(cubin: bytes, nvdisasm: Path) -> dict[str, Counter[str]]:
     return {name: Counter(INSTRUCTION.findall(body)) for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
+def is_example(program: Program) -> bool:
+    """Whether it is disassembled, which takes longer than to compile it: the types of indices and events do not decide
+    how additions are made, so one of each will do."""
+    return not any(option.endswith("EVENT=uint8_t") or option == "-DINDEX=int64_t" for option in program.options)
+
+
 def complaints(program: Program, nvdisasm: Path) -> list[str]:
     """What is wrong with the machine code of a program."""
     (architecture,) = program.architectures
-    cubin = machine_code(program.source, program.name, program.options, architecture)
+    cubin, log = compile_source(program.source, program.name, (*program.options, "--ptxas-options=-v"), architecture)
     found = []
-    for name, instructions in functions(cubin, nvdisasm).items():
+    frames = FRAME.findall(log)
+    if not frames:
+        found.append(f"the compiler says nothing of any kernel: {log}")
+    for name, *bytes_each in frames:
+        if any(map(int, bytes_each)):
+            frame, stores, loads = bytes_each
+            found.append(f"{name}: {frame} bytes of local memory, {stores} bytes of registers spilled and {loads} read")
+    for name, instructions in functions(cubin, nvdisasm).items() if is_example(program) else ():
         opcodes = {instruction.split(".")[0] for instruction in instructions}
         if not instructions:
             found.append(f"{name}: nothing was disassembled")
         if local := opcodes & {"LDL", "STL"}:
-            found.append(f"{name}: {sorted(local)}, so registers are spilled, or an array is in local memory")
+            found.append(f"{name}: {sorted(local)}, so something is in local memory")
         if loops := [instruction for instruction in instructions if "CAS" in instruction]:
             found.append(f"{name}: {loops}, so an addition is a loop that compares and swaps")
         if name in ADDING and not opcodes & {"RED", "REDG"}:
@@ -72,7 +89,8 @@ def main() -> int:
     nvdisasm = disassembler()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [text for texts in pool.map(complaints, everything, [nvdisasm] * len(everything)) for text in texts]
-    print("\n".join([*found, f"{len(everything)} programs, {len(found)} complaints"]))
+    disassembled = sum(map(is_example, everything))
+    print("\n".join([*found, f"{len(everything)} programs, {disassembled} disassembled, {len(found)} complaints"]))
     return bool(found)
 
 

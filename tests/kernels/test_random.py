@@ -44,7 +44,7 @@ def uniform_targets(indices: Array, cols: int, rows: int, length: int) -> float:
     return float(scipy.stats.chi2.sf(statistic, cols - 1))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 30), st.integers(1, 30), st.floats(0, 1), st.booleans(), st.integers(0, 2**31))
 def test_fan_out_and_fan_in_are_exact(rows: int, cols: int, share: float, allow_self: bool, seed: int) -> None:
     cols = cols if allow_self else max(rows, 1)

@@ -36,7 +36,7 @@ def leaky(v: Any, w: Any, xs: Any, reverse: bool = False) -> Any:
     return jax.lax.scan(step, v, xs, reverse=reverse)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     hs.lists(hs.floats(-2, 2, width=32), max_size=9),
     hs.booleans(),

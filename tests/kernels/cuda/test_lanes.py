@@ -42,7 +42,7 @@ def lanes(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...],
     return full, operands
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(lanes())
 def test_each_lane_begins_where_numpy_broadcasts_it_to(
     drawn: tuple[tuple[int, ...], list[tuple[tuple[int, ...], int]]],
@@ -92,7 +92,6 @@ entries = st.integers(0, 2**31 - 1)
 rows = st.integers(0, 2**24)
 
 
-@settings(deadline=None)
 @given(rows, entries)
 def test_as_few_threads_have_a_row_as_leave_each_four_entries(rows: int, entries: int) -> None:
     threads = gpu.group(rows, entries)
@@ -109,7 +108,6 @@ def test_threads_of_a_row_for_some_lengths(mean: int, threads: int) -> None:
     assert gpu.group(100, 100 * mean) == threads
 
 
-@settings(deadline=None)
 @given(rows, entries, st.integers(0, 2**16))
 def test_rows_are_cut_only_while_the_gpu_has_room_and_slices_are_long(rows: int, entries: int, lanes: int) -> None:
     parts = gpu.slices(rows, entries, lanes)

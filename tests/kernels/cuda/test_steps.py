@@ -89,7 +89,7 @@ launch = st.builds(
 
 
 # What the fixture sets is the same for every example.
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(fill | launch, max_size=6))
 def test_steps_are_read_as_they_were_written(steps: list[Step]) -> None:
     made = attributes(steps)

@@ -13,7 +13,7 @@ from spikax_kernels import COO, CSC, CSR, Dense, DTypeError, FixedNumPerPost, Fi
 from tests.kernels._oracle import assert_close
 from tests.kernels.formats._formats import FORMATS, dense, example, formats, matrices, sparse, weighted
 
-exact = hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+exact = hypothesis.settings(max_examples=60, derandomize=True)
 LIKE: dict[Any, Any] = {CSR: CSR, FixedNumPerPre: CSR, CSC: CSC, FixedNumPerPost: CSC, COO: COO, Dense: Dense}
 
 

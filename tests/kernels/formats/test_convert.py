@@ -39,7 +39,7 @@ from tests.kernels.formats._formats import (
 
 DENSE = np.array([[0, 1.5, 0, 2], [0, 0, 0, 0], [-1, 0, 0.25, 0]], np.float32)
 FORMS = ("tocsr", "tocsc", "tocoo")
-exact = hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+exact = hypothesis.settings(max_examples=60, derandomize=True)
 
 
 @exact

@@ -67,7 +67,7 @@ def matrices(draw: st.DrawFn) -> CSR:
     return CSR(data, indices, indptr, shape=(rows, cols))
 
 
-@hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=200, derandomize=True)
 @hypothesis.given(A=matrices(), events=st.sampled_from(["bool", "float32", "binary"]), draw=st.data())
 def test_products_are_those_of_the_dense_matrix(A: CSR, events: str, draw: st.DataObject) -> None:
     rows, cols = (np.array(draw.draw(some(size)), np.float32) for size in A.shape)

@@ -150,7 +150,7 @@ def as_array(result: Any) -> Array:
 @formats
 @weighted
 def test_every_operation_is_that_of_scipy(kind: Any, homogeneous: bool) -> None:
-    @hypothesis.settings(max_examples=180, deadline=None, derandomize=True)
+    @hypothesis.settings(max_examples=180, derandomize=True)
     @hypothesis.given(matrices(kind, homogeneous), matrices(kind, False), operands())
     def check(A: Any, B: Any, values: Values) -> None:
         results, sampled, nnz = jax.device_get(compiled(kind)(A, B, values))

@@ -129,7 +129,7 @@ def test_slices_of_rows(kind: Any, homogeneous: bool, rows: Any) -> None:
         assert_close(dense(traced), expected)
 
 
-@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=60, derandomize=True)
 @hypothesis.given(matrices(), st.data())
 def test_any_rows_of_any_matrix(A: Any, draw: st.DataObject) -> None:
     size = A.shape[0]

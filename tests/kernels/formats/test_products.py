@@ -38,7 +38,7 @@ def test_products_of_vectors_and_of_batches(kind: Any, homogeneous: bool, events
     assert_products(A, spikes(6, lanes=(0,)), spikes(0, lanes=(5,)), events)
 
 
-@hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=150, derandomize=True)
 @hypothesis.given(
     A=matrices(), events=st.sampled_from(["bool", "binary", "float32"]), dual=st.booleans(), draw=st.data()
 )

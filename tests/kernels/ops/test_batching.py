@@ -1,6 +1,7 @@
 """``vmap`` over any operands of any operator: one native call that copies nothing."""
 
 import itertools
+from collections import Counter
 from typing import Any
 
 import jax
@@ -128,7 +129,8 @@ def test_a_gradient_in_lanes_has_one_call_for_each_derivative(operator: Operator
     args, axes = batched(operator, (3,))
     gradient = jax.grad(lambda *args: jnp.sum(call(operator)(*args) ** 2), argnums=(0, 3))
     text = jax.jit(jax.vmap(gradient, axes)).lower(*args).as_text()
-    assert [text.count(f"custom_call @{other.target}(") for other in COMPRESSED] == [1, 1, 1]
+    targets = Counter(other.target for other in COMPRESSED)
+    assert {target: text.count(f"custom_call @{target}(") for target in targets} == targets
 
 
 @each
