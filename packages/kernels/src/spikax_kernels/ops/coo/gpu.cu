@@ -11,7 +11,8 @@ using Sum = Wide<T>;
 enum Operand { kData, kRow, kCol, kX, kOperands };
 
 constexpr int kBlock = 128;
-constexpr int kAtOnce = 4;  // entries that a thread asks for before it needs the first
+constexpr int kResident = 6;  // blocks of a multiprocessor: for more, the compiler would spill registers
+constexpr int kAtOnce = 4;    // entries that a thread asks for before it needs the first
 
 struct Coordinates {
   int64_t rows, cols, entries;
@@ -50,8 +51,9 @@ using namespace spikax;
 
 #ifndef EXACT
 
-extern "C" __global__ void __launch_bounds__(kBlock) coo(const T* __restrict__ data, const I* __restrict__ row, const I* __restrict__ col,
-                                                         const X* __restrict__ x, Sum* y, Coordinates shape, Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    coo(const T* __restrict__ data, const I* __restrict__ row, const I* __restrict__ col, const X* __restrict__ x, Sum* y,
+        Coordinates shape, Lanes<kOperands> lanes) {
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     FloatSums<Sum> sums{y + static_cast<int64_t>(lane) * shape.cols};
     Deliver(data, row, col, x, shape, lanes, lane, sums);
@@ -60,9 +62,9 @@ extern "C" __global__ void __launch_bounds__(kBlock) coo(const T* __restrict__ d
 
 #else
 
-extern "C" __global__ void __launch_bounds__(kBlock) largest(const T* __restrict__ data, const I* __restrict__ row,
-                                                             const I* __restrict__ col, const X* __restrict__ x,
-                                                             unsigned long long* largest, Coordinates shape, Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    largest(const T* __restrict__ data, const I* __restrict__ row, const I* __restrict__ col, const X* __restrict__ x,
+            unsigned long long* largest, Coordinates shape, Lanes<kOperands> lanes) {
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     Magnitudes sums{largest + lane};
     Deliver(data, row, col, x, shape, lanes, lane, sums);
@@ -70,11 +72,10 @@ extern "C" __global__ void __launch_bounds__(kBlock) largest(const T* __restrict
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kBlock) coo_exact(const T* __restrict__ data, const I* __restrict__ row,
-                                                               const I* __restrict__ col, const X* __restrict__ x,
-                                                               unsigned long long* sums, unsigned* special,
-                                                               const unsigned long long* largest, Coordinates shape,
-                                                               Lanes<kOperands> lanes, int64_t addend_bits) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    coo_exact(const T* __restrict__ data, const I* __restrict__ row, const I* __restrict__ col, const X* __restrict__ x,
+              unsigned long long* sums, unsigned* special, const unsigned long long* largest, Coordinates shape, Lanes<kOperands> lanes,
+              int64_t addend_bits) {
   constexpr bool kTwo = sizeof(T) == 8;
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     ExactSums<kTwo> exact = ExactOf<kTwo>(sums, special, largest, lane, shape.cols, addend_bits);

@@ -11,16 +11,17 @@ using Sum = Wide<T>;
 enum Operand { kWeights, kX, kOperands };
 
 constexpr int kBlock = 128;
-constexpr int kAtOnce = 4;  // rows that a thread asks for before it needs the first
+constexpr int kResident = 8;  // blocks of a multiprocessor: for more, the compiler would spill registers
+constexpr int kAtOnce = 4;    // rows that a thread asks for before it needs the first
 
 }  // namespace spikax
 
 using namespace spikax;
 
 // x @ weights: a thread has a column, for the rows of a slice (blockIdx.y). parts[lane, slice, column].
-extern "C" __global__ void __launch_bounds__(kBlock) columns(const T* __restrict__ weights, const X* __restrict__ x,
-                                                             Sum* __restrict__ parts, int64_t rows, int64_t cols,
-                                                             Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    columns(const T* __restrict__ weights, const X* __restrict__ x, Sum* __restrict__ parts, int64_t rows, int64_t cols,
+            Lanes<kOperands> lanes) {
   const int64_t column = GlobalThread();
   const Part part(rows, blockIdx.y, gridDim.y);
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
@@ -54,8 +55,9 @@ extern "C" __global__ void __launch_bounds__(kBlock) columns(const T* __restrict
 }
 
 // weights @ x: a warp has a row, for the columns of a slice (blockIdx.y). parts[lane, slice, row].
-extern "C" __global__ void __launch_bounds__(kBlock) rows(const T* __restrict__ weights, const X* __restrict__ x, Sum* __restrict__ parts,
-                                                          int64_t rows, int64_t cols, Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    rows(const T* __restrict__ weights, const X* __restrict__ x, Sum* __restrict__ parts, int64_t rows, int64_t cols,
+         Lanes<kOperands> lanes) {
   const int64_t row = GlobalThread() / kWarp;
   const Part part(cols, blockIdx.y, gridDim.y);
   if (row >= rows) return;
@@ -78,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(kBlock) rows(const T* __restrict__ 
 }
 
 // y[lane, i] = sum of parts[lane, slice, i] in the order of slices.
-extern "C" __global__ void __launch_bounds__(256) add_up(const Sum* __restrict__ parts, T* __restrict__ y, int64_t lanes, int64_t size,
-                                                         int64_t slices) {
+extern "C" __global__ void __launch_bounds__(256)
+    add_up(const Sum* __restrict__ parts, T* __restrict__ y, int64_t lanes, int64_t size, int64_t slices) {
   for (int64_t i = GlobalThread(); i < lanes * size; i += Threads()) {
     Sum sum = 0;
     for (int64_t slice = 0; slice < slices; ++slice) sum += parts[(i / size * slices + slice) * size + i % size];

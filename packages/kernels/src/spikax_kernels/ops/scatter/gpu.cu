@@ -14,6 +14,7 @@ using Sum = Wide<T>;
 enum Operand { kData, kIndices, kIndptr, kX, kOperands };
 
 constexpr int kBlock = 128;
+constexpr int kResident = 8;  // blocks of a multiprocessor: for more, the compiler would spill registers
 // Entries that a thread asks for before it needs the first, as memory takes long to answer.
 constexpr int kAtOnce = 4;
 // What a warp has in one go is counted in 32 bits.
@@ -102,9 +103,9 @@ using namespace spikax;
 // One variant is compiled at a time.
 #if !defined(EXACT) && !defined(TOGETHER)
 
-extern "C" __global__ void __launch_bounds__(kBlock) scatter(const T* __restrict__ data, const I* __restrict__ indices,
-                                                             const void* __restrict__ indptr, const X* __restrict__ x, Sum* y, Shape shape,
-                                                             Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock)
+    scatter(const T* __restrict__ data, const I* __restrict__ indices, const void* __restrict__ indptr, const X* __restrict__ x, Sum* y,
+            Shape shape, Lanes<kOperands> lanes) {
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     FloatSums<Sum> sums{y + static_cast<int64_t>(lane) * shape.cols};
     Scatter(data, indices, indptr, x, shape, lanes, lane, sums);
@@ -117,9 +118,9 @@ constexpr int kTogether = 4;  // lanes whose sums are added to at once
 
 // Lanes of one matrix, kTogether of them at a time (blockIdx.z): what they get from an entry is one reduction of 16 bytes, for as much
 // as a reduction of 4 bytes costs. sums[lanes / kTogether, cols, kTogether].
-extern "C" __global__ void __launch_bounds__(kBlock) scatter_together(const T* __restrict__ data, const I* __restrict__ indices,
-                                                                      const void* __restrict__ indptr, const X* __restrict__ x,
-                                                                      float* sums, Shape shape, Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock, kResident)
+    scatter_together(const T* __restrict__ data, const I* __restrict__ indices, const void* __restrict__ indptr, const X* __restrict__ x,
+                     float* sums, Shape shape, Lanes<kOperands> lanes) {
   const Compressed<I> matrix = shape.Matrix(indices, indptr, 0);
   const int64_t row = GlobalThread();
   for (unsigned group = blockIdx.z; group * kTogether < lanes.count; group += gridDim.z) {
@@ -162,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(kBlock) scatter_together(const T* _
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) finish_together(const float* __restrict__ sums, T* __restrict__ y, int64_t lanes,
-                                                                  int64_t cols) {
+extern "C" __global__ void __launch_bounds__(256)
+    finish_together(const float* __restrict__ sums, T* __restrict__ y, int64_t lanes, int64_t cols) {
   for (int64_t i = GlobalThread(); i < lanes * cols; i += Threads()) {
     const int64_t lane = i / cols, column = i % cols;
     y[i] = T(sums[(lane / kTogether * cols + column) * kTogether + lane % kTogether]);
@@ -172,9 +173,9 @@ extern "C" __global__ void __launch_bounds__(256) finish_together(const float* _
 
 #else
 
-extern "C" __global__ void __launch_bounds__(kBlock) largest(const T* __restrict__ data, const I* __restrict__ indices,
-                                                             const void* __restrict__ indptr, const X* __restrict__ x,
-                                                             unsigned long long* largest, Shape shape, Lanes<kOperands> lanes) {
+extern "C" __global__ void __launch_bounds__(kBlock)
+    largest(const T* __restrict__ data, const I* __restrict__ indices, const void* __restrict__ indptr, const X* __restrict__ x,
+            unsigned long long* largest, Shape shape, Lanes<kOperands> lanes) {
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     Magnitudes sums{largest + lane};
     Scatter(data, indices, indptr, x, shape, lanes, lane, sums);
@@ -182,11 +183,10 @@ extern "C" __global__ void __launch_bounds__(kBlock) largest(const T* __restrict
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kBlock) scatter_exact(const T* __restrict__ data, const I* __restrict__ indices,
-                                                                   const void* __restrict__ indptr, const X* __restrict__ x,
-                                                                   unsigned long long* sums, unsigned* special,
-                                                                   const unsigned long long* largest, Shape shape, Lanes<kOperands> lanes,
-                                                                   int64_t addend_bits) {
+extern "C" __global__ void __launch_bounds__(kBlock)
+    scatter_exact(const T* __restrict__ data, const I* __restrict__ indices, const void* __restrict__ indptr, const X* __restrict__ x,
+                  unsigned long long* sums, unsigned* special, const unsigned long long* largest, Shape shape, Lanes<kOperands> lanes,
+                  int64_t addend_bits) {
   constexpr bool kTwo = sizeof(T) == 8;
   for (unsigned lane = blockIdx.z; lane < lanes.count; lane += gridDim.z) {
     ExactSums<kTwo> exact = ExactOf<kTwo>(sums, special, largest, lane, shape.cols, addend_bits);
