@@ -1,7 +1,6 @@
 """What a call does, as the numbers that the native library reads; here they are read by another reader."""
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from spikax_kernels.cuda import _steps
 from spikax_kernels.cuda._steps import TARGET, Argument, Buffer, Fill, Launch, Program, Step, call
+from tests.kernels.cuda.steps import decode
 
 PROGRAM = Program("source", "name.cu", ("-DA",), (80, 90))
 
@@ -30,26 +30,6 @@ def attributes(steps: Sequence[Step], program: Program = PROGRAM) -> dict[str, A
     # What XLA gives a handler as a span of 64-bit numbers, and as a string.
     assert all(value.dtype == np.int64 and value.ndim == 1 for name, value in made.items() if name != "functions")
     return made
-
-
-def decode(steps: Any, values: Any, functions: str) -> Iterator[tuple[Any, ...]]:
-    """Each step as a tuple; an argument as the number of a buffer, or as bytes."""
-    memory, names = values.tobytes(), functions.split(" ")
-    numbers = iter(steps.tolist())
-    for kind in numbers:
-        if kind == 0:
-            yield "fill", next(numbers), next(numbers)
-            continue
-        assert kind == 1
-        function = names[next(numbers)]
-        grid, block = (tuple(itertools.islice(numbers, 3)) for _ in range(2))
-        shared, resident, count = itertools.islice(numbers, 3)
-        arguments = []
-        for _ in range(count):
-            where, size = itertools.islice(numbers, 2)
-            assert size == -1 or where % 8 == 0  # as an argument of a kernel has to be aligned
-            arguments.append(where if size == -1 else memory[where : where + size])
-        yield "launch", function, grid, block, shared, bool(resident), arguments
 
 
 def plain(argument: Argument) -> int | bytes:

@@ -43,7 +43,7 @@ def cuda_kernel(
             which has ``int32_t`` and the like.
         name: The name of the kernel.
         outs: The types of the results: anything with ``shape`` and ``dtype``.
-        grid: The number of blocks along x, or along x, y and z.
+        grid: The number of blocks along x, or along x, y and z; with none, nothing is launched.
         block: The number of threads of a block, likewise; at most 1024 together.
         scalars: What is passed by value; the type of each, such as ``np.int32``, is that of the argument.
         shared: Bytes of dynamic shared memory.
@@ -79,7 +79,7 @@ def cuda_kernel(
         >>> scale(jnp.arange(3.0), by=2.0)  # here, on the CPU, by the reference
         Array([0., 2., 4.], dtype=float32)
     """
-    blocks, threads = _three("grid", grid), _three("block", block)
+    blocks, threads = _three("grid", grid, 0), _three("block", block, 1)
     if math.prod(threads) > _MOST_THREADS:
         raise LaunchError(f"block: got {math.prod(threads)} threads; expected at most {_MOST_THREADS}")
     if any(size > most for size, most in zip(blocks, _MOST_BLOCKS, strict=True)):
@@ -99,9 +99,9 @@ def cuda_kernel(
     return run
 
 
-def _three(what: str, size: Size) -> tuple[int, int, int]:
+def _three(what: str, size: Size, least: int) -> tuple[int, int, int]:
     sizes = size if isinstance(size, tuple) else (size,)
-    if not 1 <= len(sizes) <= 3 or not all(isinstance(each, int) and each > 0 for each in sizes):
-        raise LaunchError(f"{what}: got {size!r}; expected one to three positive integers")
+    if not 1 <= len(sizes) <= 3 or not all(isinstance(each, int) and each >= least for each in sizes):
+        raise LaunchError(f"{what}: got {size!r}; expected one to three integers of at least {least}")
     x, y, z = (*sizes, 1, 1)[:3]
     return x, y, z
