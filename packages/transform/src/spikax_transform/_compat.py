@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -190,6 +191,75 @@ def _copy_equations(trace: Trace, jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any
         outputs = trace.emit_eqn(inputs, avals, eqn.primitive, eqn.params, eqn.effects, source, eqn.ctx)
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [tracer(atom, here) for atom in jaxpr.outvars]
+
+
+# What else there is in the equation of a scan depends on how many operands and results it has, and on nothing else.
+_OF_NUMBERS = {"num_consts", "num_carry", "linear", "_split_transpose", "ft_in", "ft_out"}
+
+
+@functools.lru_cache(maxsize=512)
+def _scan_equation(consts: int, carry: int, xs: int, ys: int) -> Any:
+    """The equation that `lax.scan` writes for so many arrays of each kind; `None` if it is not as it is known here."""
+
+    def program(consts: list[Array], init: list[Array], xs: list[Array]) -> Any:
+        def step(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
+            total = sum([*consts, *x], jnp.float32(0))
+            return [leaf + total for leaf in carry], [total * total for _ in range(ys)]
+
+        return jax.lax.scan(step, init, xs, length=2)
+
+    number = np.float32(0)
+    found = jax.make_jaxpr(program)([number] * consts, [number] * carry, [np.zeros(2, np.float32)] * xs).eqns[-1]
+    known = found.params.keys() - _OF_NUMBERS == {"jaxpr", "reverse", "length", "unroll"}
+    return found if found.primitive.name == "scan" and known else None
+
+
+def scan_jaxpr(
+    jaxpr: Jaxpr,
+    inputs: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    outputs: tuple[Sequence[Any], Sequence[Any]],
+    args: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    *,
+    length: int,
+    reverse: bool,
+    unroll: int,
+) -> tuple[list[Any], list[Any]] | None:
+    """`lax.scan` for a body that is a jaxpr, which is taken as it is; `None` where it has to be traced.
+
+    Args:
+        jaxpr: the body, without constants.
+        inputs: its variables for constants, for the carry and for a slice of the inputs; `None` for one that it does
+            not read.
+        outputs: its variables for the next carry and for what is stacked.
+        args: the constants, the first carry, and the inputs.
+        length: the number of steps.
+        reverse: run from the last step to the first.
+        unroll: steps per iteration.
+    """
+    consts, carry, xs = args
+    following, ys = outputs
+    if jit_disabled():
+        return None
+    equation = _scan_equation(len(consts), len(carry), len(xs), len(ys))
+    if equation is None:
+        return None
+    expected = [*map(aval_of, consts), *map(aval_of, carry), *(slice_aval(aval_of(x), length) for x in xs)]
+    variables = [v or core.Var(aval) for v, aval in zip((v for part in inputs for v in part), expected, strict=True)]
+    if (
+        jaxpr.effects
+        or jaxpr.is_high
+        or any(var.aval != aval for var, aval in zip(variables, expected, strict=True))
+        or any(var.aval != aval for var, aval in zip(following, expected[len(consts) :], strict=False))
+        # JAX takes out of the loop what only passes through.
+        or any(before is after for before, after in zip(inputs[1], following, strict=True))
+        or not {id(var) for var in inputs[2]}.isdisjoint(map(id, ys))
+    ):
+        return None
+    names = jaxpr.debug_info.with_unknown_names()
+    body = pe.close_jaxpr(jaxpr.replace(invars=variables, outvars=[*following, *ys], debug_info=names))
+    params = {**equation.params, "jaxpr": body, "length": length, "reverse": reverse, "unroll": unroll}
+    out = equation.primitive.bind(*consts, *carry, *xs, **params)
+    return out[: len(carry)], out[len(carry) :]
 
 
 def plain(value: Any, aval: Aval) -> Any:

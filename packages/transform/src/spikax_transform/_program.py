@@ -68,6 +68,9 @@ def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
             following += out[spec.user_carry + spec.ys :]
             return [same_strength(leaf, before) for leaf, before in zip(following, carry, strict=True)], ys
 
+        plain = spec.base is None and spec.meter is None
+        if plain and (done := _as_it_was_traced(jaxpr, spec, operands, carry, xs)) is not None:
+            return done
         if spec.base is not None:
             return checkpointed_steps(step, carry, xs, spec.length, spec.base, reverse=spec.reverse)
         if spec.meter is None:
@@ -75,3 +78,27 @@ def _make(jaxpr: _compat.Jaxpr, spec: LoopSpec) -> Program:
         return run_blocks(step, carry, xs, spec.meter, reverse=spec.reverse, unroll=spec.unroll)
 
     return loop
+
+
+def _as_it_was_traced(
+    jaxpr: _compat.Jaxpr, spec: LoopSpec, operands: Leaves, carry: Leaves, xs: Leaves
+) -> tuple[Leaves, Leaves] | None:
+    """The loop with the body's program as it is, so that JAX does not trace it a second time; `None` if it has to."""
+    end = spec.consts + spec.user_carry
+    body_consts, user_carry = jaxpr.invars[: spec.consts], jaxpr.invars[spec.consts : end]
+    x_vars, reads = jaxpr.invars[end : end + spec.xs], jaxpr.invars[end + spec.xs :]
+    consts: list[Any] = [None] * (len(operands) - spec.consts)
+    carried: list[Any] = [*user_carry, *[None] * (len(carry) - spec.user_carry)]
+    for var, (is_carry, place) in zip(reads, spec.sources, strict=True):
+        (carried if is_carry else consts)[place] = var
+    outs, ys = jaxpr.outvars, spec.user_carry + spec.ys
+    following = [*outs[: spec.user_carry], *outs[ys:]]
+    return _compat.scan_jaxpr(
+        jaxpr,
+        ([*body_consts, *consts], carried, x_vars),
+        (following, outs[spec.user_carry : ys]),
+        (operands, carry, xs),
+        length=spec.length,
+        reverse=spec.reverse,
+        unroll=spec.unroll,
+    )
