@@ -11,7 +11,9 @@ from jaxlib.version import __version__ as jaxlib_version
 
 from spikax_core import running_api_version
 
-from ._errors import NativeLibraryError
+from ._errors import MissingExtraError, NativeLibraryError
+from .cuda._cache import FOLDER_VARIABLE, folder
+from .cuda._compile import version
 from .cuda._steps import TARGET as CUDA_TARGET
 
 HANDLERS = (
@@ -52,7 +54,7 @@ def register() -> None:
 
 
 def report() -> dict[str, str]:
-    """What ``python -m spikax_core doctor`` says of the library.
+    """What ``python -m spikax_core doctor`` says of the library, and of what compiles the CUDA kernels.
 
     Raises:
         NativeLibraryError: There is none, or it is another version's.
@@ -61,8 +63,17 @@ def report() -> dict[str, str]:
     return {
         "native_library": str(library._name),
         "built_for_ffi_api": ".".join(map(str, _built_api_version(library))),
-        "handlers": ", ".join(HANDLERS),
+        "handlers": ", ".join([*HANDLERS, CUDA_TARGET]),
+        "cuda_compiler": _cuda_compiler(),
+        "cuda_cache": str(folder() or f"none, as {FOLDER_VARIABLE} is empty"),
     }
+
+
+def _cuda_compiler() -> str:
+    try:
+        return version()
+    except MissingExtraError as error:
+        return str(error)
 
 
 def _built_api_version(library: ctypes.CDLL) -> tuple[int, int]:
