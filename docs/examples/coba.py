@@ -51,7 +51,7 @@ class Network:
         self.synapses = self.connect(rng, SYNAPSES / self.n)
         self.v = HiddenState(jnp.asarray(rng.normal(-55, 2, self.n), jnp.float32))
         self.g = HiddenState(jnp.zeros((2, self.n), jnp.float32))  # excitatory, inhibitory
-        self.resting = HiddenState(jnp.zeros(self.n, jnp.int32))  # steps left of the refractory period
+        self.resting = HiddenState(jnp.zeros(self.n, jnp.int8))  # steps left of the refractory period
         self.spike_counts = HiddenState(jnp.zeros(self.n, jnp.int32))
 
     def connect(self, rng: np.random.Generator, probability: float) -> CSR:
