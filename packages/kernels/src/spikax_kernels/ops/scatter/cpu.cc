@@ -122,12 +122,8 @@ struct Scatter {
     if (matrix.entries < 2 * kInlineWork) return RunAlone();
     const ActiveRows<X, I> active(matrix, x);
     const int64_t events = active.events();
-    const bool large = matrix.cols * static_cast<int64_t>(sizeof(Wide<T>)) > (kShared ? kTiledBytes : kTiledBytesPerEntry);
-    if (large && events > matrix.cols / kTiledEvents) return RunTiled(pool, active);
     const int64_t chunks = Chunks(events, matrix.cols);
-    // Tiles give the sums of one accumulator, to the bit, so several threads may have them where there is but one.
-    const bool several = pool.num_threads() > 1 && matrix.cols >= kSharedColumns && events >= (kShared ? kSharedEvents : kSharedEventsPerEntry);
-    if (several && chunks == 1) return RunTiled(pool, active);
+    if (TilesPay(events, chunks, pool.num_threads() > 1)) return RunTiled(pool, active);
     const Accumulators<T> sums(y, matrix.cols, chunks);
     ParallelFor(pool, chunks, [&](int64_t chunk) {
       Wide<T>* const sum = sums.Begin(chunk);
@@ -136,6 +132,15 @@ struct Scatter {
           [&](int64_t i, int64_t begin, int64_t end) { Add(i, begin, end, sum); });
     });
     ParallelFor(pool, chunks, [&](int64_t task) { sums.Finish(Slice(matrix.cols, task, chunks)); });
+  }
+
+  // Tiles give the sums of one accumulator, to the bit: where there is but one, the number of threads may decide.
+  bool TilesPay(int64_t events, int64_t chunks, bool several) const {
+    const int64_t bytes = matrix.cols * static_cast<int64_t>(sizeof(Wide<T>));
+    const bool large = bytes > (kShared ? kTiledBytes : kTiledBytesPerEntry) && events > matrix.cols / kTiledEvents;
+    if (chunks > 1) return large;
+    if (several && matrix.cols >= kSharedColumns && events >= (kShared ? kSharedEvents : kSharedEventsPerEntry)) return true;
+    return large && (kShared || several);
   }
 
   // Batch after batch of events is sorted into tiles by several tasks, each with bins of its own; then each tile is added up from all
