@@ -151,6 +151,13 @@ def test_jax_traces_what_it_makes_more_of(loop: Loop, monkeypatch: pytest.Monkey
     assert not any(taken[-1:])
 
 
+def test_steps_that_are_divided_among_devices_are_refused_as_by_jax() -> None:
+    mesh = jax.make_mesh((4,), ("steps",), axis_types=(jax.sharding.AxisType.Explicit,))
+    xs = jax.device_put(jnp.arange(4.0), jax.NamedSharding(mesh, jax.P("steps")))
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match="0th dimension of all xs should be replicated"):
+        st.jit(lambda: st.for_loop(lambda x: x + 1.0, xs))()
+
+
 def test_a_kind_of_loop_that_is_not_known_is_traced_by_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = st.jit(lambda: states(jnp.ones(4)))()
     monkeypatch.setattr(_compat, "_scan_equation", lambda *numbers: None)
