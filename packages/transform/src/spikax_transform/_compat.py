@@ -248,9 +248,8 @@ def scan_jaxpr(
     if (
         jaxpr.effects
         or jaxpr.is_high
-        or any(
-            tuple(aval_of(x).sharding.spec)[:1] not in ((), (None,)) for x in xs
-        )  # an error, which JAX knows to tell
+        # An error, which JAX knows to tell.
+        or any(tuple(aval_of(x).sharding.spec)[:1] not in ((), (None,)) for x in xs)
         or any(var.aval != aval for var, aval in zip(variables, expected, strict=True))
         or any(var.aval != aval for var, aval in zip(following, expected[len(consts) :], strict=False))
         # JAX takes out of the loop what only passes through.
