@@ -91,7 +91,7 @@ def _nvrtc() -> Any:
     except (ImportError, RuntimeError) as error:
         raise MissingExtraError(
             f"CUDA kernels are compiled by NVRTC, which is not installed ({error}); "
-            'pip install "spikax-kernels[cuda13]", or [cuda12] for a driver of CUDA 12'
+            'pip install "spikax-kernels[cuda13]", or "spikax-kernels[cuda12]" for a driver of CUDA 12'
         ) from error
     return nvrtc
 
