@@ -23,6 +23,7 @@ PACKAGES = ["core", "kernels", "transform"]
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 DIST = Path("dist").absolute()
+# Of the C++ code, part of which CUDA sources include, too.
 HEADERS = ["-Ipackages/kernels/native", "-Ipackages/kernels/src/spikax_kernels/include"]
 BENCHMARKS = ["products", "table", "coba", "core", "transform"]
 

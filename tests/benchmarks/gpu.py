@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import importlib.util
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import numpy as np
 
 from spikax_core import use_backend
 from spikax_kernels import CSR
+from tests.benchmarks.timing import by_turns, median, seconds
 
 DRAWS = 8
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -204,32 +204,17 @@ def functions(case: Case, only: list[str]) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def seconds(function: Callable[[], Any], number: int) -> float:
-    """Of one call, of so many in a row."""
-    start = time.perf_counter()
-    for _ in range(number):
-        function()
-    return (time.perf_counter() - start) / number
-
-
 def timed(case: Case, only: list[str], rounds: int) -> dict[str, float]:
     """Microseconds of a product, in turns."""
     runs = functions(case, only)
-    numbers = {}
-    for name, run in list(runs.items()):
-        run()  # compiles
-        numbers[name] = max(1, round(2e-2 / seconds(run, 2)))
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(seconds(run, numbers[name]) / DRAWS * 1e6)
-    return {name: statistics.median(each) for name, each in times.items()}
+    times = by_turns(rounds, *runs.values()) / DRAWS * 1e6
+    return {name: median(each) for name, each in zip(runs, times, strict=True)}
 
 
 def coba(scales: list[int]) -> list[str]:
     """Microseconds of a step of the demo's network, which is a scan of ten thousand steps."""
     sys.path.insert(0, str(EXAMPLES))
-    network = __import__("coba")
+    network = importlib.import_module("coba")
     from spikax_transform import for_loop, jit
 
     lines = ["| neurons | us a step | rate, Hz |", "| --: | --: | --: |"]
@@ -237,14 +222,9 @@ def coba(scales: list[int]) -> list[str]:
         net = network.Network(scale, network.SEED)
         steps = 10_000 if scale <= 100 else 1_000
         simulate = jit(functools.partial(for_loop, lambda net=net: net.update().sum(), length=steps)).lower().compile()
-        jax.block_until_ready(simulate())
-        samples = []
-        for _ in range(3):
-            start = time.perf_counter()
-            spikes = jax.block_until_ready(simulate())
-            samples.append((time.perf_counter() - start) / steps * 1e6)
-        rate = float(spikes.sum()) / net.n / (steps * network.DT * 1e-3)
-        lines.append(f"| {net.n:,} | {statistics.median(samples):.1f} | {rate:.1f} |")
+        rate = float(simulate().sum()) / net.n / (steps * network.DT * 1e-3)
+        samples = [seconds(lambda simulate=simulate: jax.block_until_ready(simulate())) for _ in range(3)]  # type: ignore[misc]
+        lines.append(f"| {net.n:,} | {median(samples) / steps * 1e6:.1f} | {rate:.1f} |")
         print(lines[-1], flush=True)
     return lines
 
@@ -268,7 +248,8 @@ def main() -> None:
         times = timed(case, chosen.only, chosen.rounds)
         cells = []
         for name in names:
-            ratio = "" if name == "spikax" else f" ({times.get(name, 0) / times['spikax']:.2g} x)"
+            beside = name in times and name != "spikax" and "spikax" in times
+            ratio = f" ({times[name] / times['spikax']:.2g} x)" if beside else ""
             cells.append(f"{times[name]:.1f}{ratio}" if name in times else "")
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)

@@ -11,7 +11,7 @@ import pytest
 from spikax_core import XLACustomKernel
 from spikax_kernels import CudaCompileError, LaunchError, cuda_kernel
 from spikax_kernels.cuda import _steps
-from tests.kernels.cuda.steps import decode
+from tests.kernels.cuda._decode import decode
 
 SOURCE = """
 #include "target.h"

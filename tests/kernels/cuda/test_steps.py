@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spikax_kernels.cuda import _steps
 from spikax_kernels.cuda._steps import TARGET, Argument, Buffer, Fill, Launch, Program, Step, call
-from tests.kernels.cuda.steps import decode
+from tests.kernels.cuda._decode import decode
 
 PROGRAM = Program("source", "name.cu", ("-DA",), (80, 90))
 
