@@ -9,6 +9,10 @@
 
 namespace spikax {
 
+// Whether all active events are alike: what they deliver depends on the entry alone.
+template <typename X>
+inline constexpr bool kAlike = sizeof(X) == 1;
+
 // Whether any of x[0] to x[63] is active. Of a number, all bits but the sign's count.
 template <typename X>
 inline bool AnyOf64(const X* x) {

@@ -128,12 +128,11 @@ PRODUCTS = (
     Spec("lanes together", 300, 97, 11.0, 0.6, lanes=(21,)),
     Spec("lanes together, valued, float64", 300, 97, 11.0, 0.6, events="valued", lanes=(21,), dtype="float64"),
     Spec("lanes together, homogeneous, bfloat16", 300, 97, 11.0, 0.6, True, lanes=(21,), dtype="bfloat16"),
-    # A result that is larger than a core's cache.
-    Spec("tiles, homogeneous", 300, 1_100_000, 1_000.0, 0.6, True),
-    Spec("tiles", 1_000, 4_300_000, 1_000.0, 0.8),
-    # One that is not, but that several threads have together.
-    Spec("tiles for threads, homogeneous", 1_000, 700_000, 120.0, 0.6, True),
-    Spec("tiles for threads", 3_000, 700_000, 200.0, 0.6),
+    # A result that is larger than a core's cache, and one that threads have together.
+    Spec("far, homogeneous", 300, 1_100_000, 1_000.0, 0.6, True),
+    Spec("far, short rows, valued", 20_000, 1_100_000, 8.0, 0.5, events="valued"),
+    Spec("ranges", 500, 2_200_000, 600.0, 0.8),
+    Spec("ranges, homogeneous", 500, 2_200_000, 600.0, 0.8, True),
     # One step of a network: n neurons that send to k others; at 20 Hz, 0.2 % of them fire in 0.1 ms.
     Spec("network, 4 k x 80", 4_000, 4_000, 80.0, 0.002, True, tags=BOTH),
     Spec("network, 4 k x 80, equal rows", 4_000, 4_000, 80.0, 0.002, True, equal=True, tags=BENCH),

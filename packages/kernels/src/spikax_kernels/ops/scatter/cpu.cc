@@ -1,115 +1,191 @@
 // y[c] = sum of data[k] * x[r] over the entries k, in row r and column c: the rows of active events, added up. Only they are visited,
 // so the work is that of the synapses that carry a spike.
+#include <limits>
 #include <memory>
+#include <type_traits>
 
 #include "accumulators.h"
-#include "bins.h"
+#include "active_rows.h"
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
 #include "events.h"
 #include "lane_group.h"
 #include "parallel.h"
+#include "select.h"
 
 namespace spikax {
 namespace {
 
-// Beyond so many bytes of the result it pays to sort events into tiles, if they are not too few to come back to what a tile brings into
-// the cache. Measured with a second cache of 2 MB: with one weight 3.9 -> 3.0 ns an event at 8 MB and 8.2 -> 4.2 ns at 32 MB; weights of
-// their own, which move with the events, 8.8 -> 8.4 ns at 32 MB, but on two threads 8.8 -> 4.9 ns.
-constexpr int64_t kTiledBytes = 4 << 20, kTiledBytesPerEntry = 16 << 20;
-constexpr int64_t kTiledEvents = 8;  // columns for each event, at most
-// From so many columns and events on, several threads are faster with tiles than one without, also where an accumulator for each of them
-// would cost more than it saves. Measured on two, with 800 k columns: 68 k events 480 -> 380 us, 316 k 1670 -> 1060, with weights of their
-// own 2000 -> 1400, but there 68 k take 530 both ways; and with 200 k columns 68 k events take 310 -> 430.
-constexpr int64_t kSharedColumns = 3 << 17, kSharedEvents = 3 * kInlineWork / 2, kSharedEventsPerEntry = 8 * kInlineWork;
-// Events that are sorted into tiles before these are added up: little memory, which costs time when it is new, but so many that adding
-// them up comes back to what it brought into the cache. Measured with 8.5 M columns, one weight: 3.7 -> 2.9 ns with 4 M instead of 1 M.
-inline int64_t Batch(int64_t columns) { return std::max<int64_t>(1 << 20, columns / 2); }
+// A result of more bytes than this is asked for before it is needed, kFarAhead entries ahead. Measured, with one weight and on one thread:
+// 16 MB 2.0 -> 1.4 ns an event, 34 MB 4.6 -> 2.4; where the result fits the second cache, it costs 0.1 ns.
+constexpr int64_t kFarBytes = 4 << 20;
+constexpr int64_t kFarAhead = 128;
+// A result of more bytes, and so many events, are shared among threads by ranges. Measured, on two: 34 MB 2.6 -> 1.5 ns an event.
+constexpr int64_t kRangesBytes = 8 << 20, kRangesEvents = 2 * kInlineWork;
+constexpr int64_t kMostRanges = 16;
 
-// Short rows in main memory take as long as that many of them in a row take to add up.
-constexpr int64_t kAhead = 8;
+// What of a row is asked for before it is needed; more is read in a row, which the CPU notices.
+constexpr int64_t kRowAhead = 128;
 
-// The active rows of a vector, and the number of events ahead of each.
-template <typename X, typename I>
-struct ActiveRows {
-  ActiveRows(const Compressed<I>& matrix, const X* x) : rows(new int64_t[matrix.rows]), before(new int64_t[matrix.rows + 1]) {
-    // Row pointers lie anywhere in memory: ask for all before the first is needed.
-    ForEachActive(x, matrix.rows, [&](int64_t i) {
-      rows[count++] = i;
-      if (matrix.indptr != nullptr) __builtin_prefetch(static_cast<const char*>(matrix.indptr) + i * (matrix.wide ? 8 : 4));
-    });
-    int64_t events = 0;
-    for (int64_t at = 0; at < count; ++at) {
-      before[at] = events;
-      events += matrix.End(rows[at]) - matrix.Begin(rows[at]);
-    }
-    before[count] = events;
-  }
-
-  int64_t events() const { return before[count]; }
-
-  // Calls visit(row, begin, end) for the entries of the events [mine.begin, mine.end), and ahead(row) for a row some rows before that.
-  template <typename Ahead, typename Visit>
-  void ForEach(const Compressed<I>& matrix, Range mine, Ahead&& ahead, Visit&& visit) const {
-    int64_t at = std::upper_bound(before.get(), before.get() + count + 1, mine.begin) - before.get() - 1;
-    for (; at < count && before[at] < mine.end; ++at) {
-      if (at + kAhead < count) ahead(rows[at + kAhead]);
-      const int64_t first = matrix.Begin(rows[at]) - before[at];
-      visit(rows[at], first + std::max(mine.begin, before[at]), first + std::min(mine.end, before[at + 1]));
-    }
-  }
-
-  int64_t count = 0;
-  const std::unique_ptr<int64_t[]> rows, before;  // of which most is never touched
-};
+// Rows of fewer entries are added up one by one: that takes as long as finding out how many blocks they have.
+constexpr int64_t kShortRow = 48;
+constexpr int64_t kBlock = 8;
 
 // One vector. kHomogeneous: data holds one weight for all entries.
 template <bool kHomogeneous, typename T, typename I, typename X>
 struct Scatter {
-  static constexpr bool kShared = kHomogeneous && sizeof(X) == 1;  // whether all events deliver the same
+  static constexpr bool kShared = kHomogeneous && kAlike<X>;  // whether all events deliver the same
 
   const T* data;
   Compressed<I> matrix;
   const X* x;
   T* y;
 
-  // Calls deliver(column, value) for the entries [begin, end), all of row i.
-  template <typename Deliver>
-  void Visit(int64_t i, int64_t begin, int64_t end, Deliver&& deliver) const {
-    const Wide<T> event = Value<Wide<T>>(x[i]);
-    for (int64_t k = begin; k < end; ++k) {
-      const I column = matrix.indices[k];
-      if (matrix.Inside(column)) deliver(column, Wide<T>(data[kHomogeneous ? 0 : k]) * event);
+  // What the entries of a part deliver.
+  struct Values {
+    const T* data;
+    Wide<T> event, shared;
+
+    Wide<T> operator[](int64_t k) const { return kHomogeneous ? shared : Wide<T>(data[k]) * event; }
+  };
+  Values ValuesOf(const Part& part) const {
+    const Wide<T> event = Value<Wide<T>>(x[part.row]);
+    return {data, event, kHomogeneous ? Wide<T>(data[0]) * event : Wide<T>(0)};
+  }
+
+  void PrefetchEntries(const Part& part) const {
+    constexpr int64_t kLine = 64 / sizeof(I), kDataLine = 64 / sizeof(T);
+    const int64_t end = std::min(part.end, part.begin + kRowAhead);
+    for (int64_t k = part.begin / kLine * kLine; k < end; k += kLine) Prefetch(matrix.indices + k);
+    if constexpr (!kHomogeneous) {
+      for (int64_t k = part.begin / kDataLine * kDataLine; k < end; k += kDataLine) Prefetch(data + k);
     }
   }
 
-  void Add(int64_t i, int64_t begin, int64_t end, Wide<T>* sum) const {
-    Visit(i, begin, end, [sum](I column, Wide<T> value) { sum[column] += value; });
-  }
+  // Adds up all entries.
+  template <bool kFar>
+  struct Sum {
+    const Scatter& all;
+    Wide<T>* const sum;
 
-  // Rows lie anywhere in memory: ask for one while the row before it is added up.
-  void Prefetch(int64_t i) const {
-    constexpr int64_t kLine = 64 / sizeof(I);
-    const int64_t begin = matrix.Begin(i), end = std::min(matrix.End(i), begin + 8 * kLine);
-    for (int64_t k = begin; k < end; k += kLine) {
-      __builtin_prefetch(matrix.indices + k);
-      if constexpr (!kHomogeneous) __builtin_prefetch(data + k);
+    void Ahead(const Part& part) { all.PrefetchEntries(part); }
+
+    void Near(const Part& part) {
+      if (kFar) PrefetchTargets(part.begin, std::min(part.end, part.begin + kFarAhead));
+    }
+
+    void Visit(const Part& part) {
+      const I* const columns = all.matrix.indices;
+      const Values values = all.ValuesOf(part);
+      int64_t k = part.begin;
+      if (part.end - part.begin >= kShortRow) {
+        for (; k + kBlock <= part.end && AllInside(columns + k); k += kBlock) {
+          if (kFar && k + kFarAhead + kBlock <= part.end) PrefetchTargets(k + kFarAhead, k + kFarAhead + kBlock);
+          for (int64_t j = k; j < k + kBlock; ++j) sum[columns[j]] += values[j];
+        }
+      }
+      for (; k < part.end; ++k) {
+        if (all.matrix.Inside(columns[k])) sum[columns[k]] += values[k];
+      }
+    }
+
+   private:
+    // Whether columns[0] to columns[kBlock - 1] all exist.
+    bool AllInside(const I* columns) const {
+      using Bits = std::make_unsigned_t<I>;
+      const Bits last = static_cast<Bits>(std::min<int64_t>(all.matrix.cols - 1, std::numeric_limits<I>::max()));
+      Bits outside = 0;  // its highest bit: of a number that is negative, or from which `last` is
+      for (int64_t j = 0; j < kBlock; ++j) outside |= static_cast<Bits>(columns[j]) | (last - static_cast<Bits>(columns[j]));
+      return static_cast<I>(outside) >= 0;
+    }
+
+    void PrefetchTargets(int64_t begin, int64_t end) const {
+      const uintptr_t first = reinterpret_cast<uintptr_t>(sum);
+      for (int64_t k = begin; k < end; ++k) Prefetch(first + sizeof(Wide<T>) * static_cast<uintptr_t>(all.matrix.indices[k]));
+    }
+  };
+
+  // Adds up the entries in a range of columns. They are listed, so that they can be asked for, before they are added.
+  class SumWithin {
+   public:
+    SumWithin(const Scatter& all, Wide<T>* sum, Range columns) : all_(all), sum_(sum), columns_(columns) {}
+
+    void Ahead(const Part& part) { all_.PrefetchEntries(part); }
+    void Near(const Part&) {}
+
+    void Visit(const Part& part) {
+      const Values values = all_.ValuesOf(part);
+      shared_ = values.shared;
+      int32_t places[kMostSelected];
+      for (int64_t first = part.begin; first < part.end; first += kMostSelected) {
+        const int64_t found = Select(all_.matrix.indices + first, std::min(part.end - first, kMostSelected), columns_, places);
+        List& list = lists_[listing_];
+        for (int64_t i = 0; i < found; ++i) {
+          const int64_t k = first + places[i];
+          const I column = all_.matrix.indices[k];
+          Prefetch(sum_ + column);
+          list.columns[list.size + i] = column;
+          if constexpr (!kShared) list.values[list.size + i] = values[k];
+        }
+        list.size += found;
+        if (list.size >= kEnough) AddList();
+      }
+    }
+
+    // To be called after the last row.
+    void Flush() {
+      AddList();
+      AddList();
+    }
+
+   private:
+    static constexpr int64_t kEnough = 128;
+    struct List {
+      int64_t size = 0;
+      I columns[kEnough + kMostSelected];
+      Wide<T> values[kShared ? 1 : kEnough + kMostSelected];
+    };
+
+    // Adds up the list before this one.
+    void AddList() {
+      listing_ = 1 - listing_;
+      List& list = lists_[listing_];
+      for (int64_t i = 0; i < list.size; ++i) sum_[list.columns[i]] += kShared ? shared_ : list.values[i];
+      list.size = 0;
+    }
+
+    const Scatter& all_;
+    Wide<T>* const sum_;
+    const Range columns_;
+    Wide<T> shared_ = 0;
+    int listing_ = 0;
+    List lists_[2];
+  };
+
+  // Calls run(visitor) with what adds up in `sum`.
+  template <typename Run>
+  void WithSum(Wide<T>* sum, Run&& run) const {
+    if (Bytes() > kFarBytes) {
+      Sum<true> visitor{*this, sum};
+      run(visitor);
+    } else {
+      Sum<false> visitor{*this, sum};
+      run(visitor);
     }
   }
+
+  int64_t Bytes() const { return matrix.cols * static_cast<int64_t>(sizeof(Wide<T>)); }
 
   // All on the calling thread; for_each(visit) visits the active rows.
   template <typename ForEach>
   void RunAlone(ForEach&& for_each) const {
     const Accumulators<T> sums(y, matrix.cols, 1);
-    Wide<T>* const sum = sums.Begin(0);
-    int64_t last = -1;
-    for_each([&](int64_t i) {
-      Prefetch(i);
-      if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), sum);
-      last = i;
+    WithSum(sums.Begin(0), [&](auto& visitor) {
+      RowQueue<kAlike<X>, I, std::decay_t<decltype(visitor)>> rows(matrix, 0, {0, std::numeric_limits<int64_t>::max()}, visitor);
+      for_each([&](int64_t i) { rows.Push(i); });
+      rows.Flush();
     });
-    if (last >= 0) Add(last, matrix.Begin(last), matrix.End(last), sum);
     sums.Finish({0, matrix.cols});
   }
 
@@ -121,60 +197,29 @@ struct Scatter {
   void Run(Pool& pool) const {
     if (matrix.entries < 2 * kInlineWork) return RunAlone();
     const ActiveRows<X, I> active(matrix, x);
-    const int64_t events = active.events();
-    const int64_t chunks = Chunks(events, matrix.cols);
-    if (TilesPay(events, chunks, pool.num_threads() > 1)) return RunTiled(pool, active);
+    const int64_t events = active.events(), chunks = Chunks(events, matrix.cols);
+    if (chunks == 1 && pool.num_threads() > 1 && Bytes() > kRangesBytes && events >= kRangesEvents) return RunRanges(pool, active);
     const Accumulators<T> sums(y, matrix.cols, chunks);
     ParallelFor(pool, chunks, [&](int64_t chunk) {
-      Wide<T>* const sum = sums.Begin(chunk);
-      active.ForEach(
-          matrix, Slice(events, chunk, chunks), [&](int64_t i) { Prefetch(i); },
-          [&](int64_t i, int64_t begin, int64_t end) { Add(i, begin, end, sum); });
+      WithSum(sums.Begin(chunk), [&](auto& visitor) { active.Visit(Slice(events, chunk, chunks), visitor); });
     });
     ParallelFor(pool, chunks, [&](int64_t task) { sums.Finish(Slice(matrix.cols, task, chunks)); });
   }
 
-  // Tiles give the sums of one accumulator, to the bit: where there is but one, the number of threads may decide.
-  bool TilesPay(int64_t events, int64_t chunks, bool several) const {
-    const int64_t bytes = matrix.cols * static_cast<int64_t>(sizeof(Wide<T>));
-    const bool large = bytes > (kShared ? kTiledBytes : kTiledBytesPerEntry) && events > matrix.cols / kTiledEvents;
-    if (chunks > 1) return large;
-    if (several && matrix.cols >= kSharedColumns && events >= (kShared ? kSharedEvents : kSharedEventsPerEntry)) return true;
-    return large && (kShared || several);
-  }
-
-  // Batch after batch of events is sorted into tiles by several tasks, each with bins of its own; then each tile is added up from all
-  // bins in order.
+  // Each task looks at all events and adds up those in its range of columns. This gives the sums of one accumulator, to the bit, so the
+  // number of threads may decide.
   template <typename Pool>
-  void RunTiled(Pool& pool, const ActiveRows<X, I>& active) const {
-    using Sorted = Bins<Wide<T>, I, kShared>;
-    const Tiles tiles(matrix.cols);
+  void RunRanges(Pool& pool, const ActiveRows<X, I>& active) const {
     const Accumulators<T> sums(y, matrix.cols, 1);
-    const int64_t batch_size = Batch(matrix.cols), batches = (active.events() + batch_size - 1) / batch_size;
-    const int64_t most = (active.events() + batches - 1) / batches;
-    const int64_t chunks = EvenChunks(most / (kInlineWork / 4));
-    const std::unique_ptr<std::unique_ptr<Sorted>[]> bins(new std::unique_ptr<Sorted>[chunks]);
-    for (int64_t batch = 0; batch < batches; ++batch) {
-      const Range part = Slice(active.events(), batch, batches);
-      ParallelFor(pool, chunks, [&](int64_t chunk) {
-        const Range local = Slice(part.end - part.begin, chunk, chunks), mine{part.begin + local.begin, part.begin + local.end};
-        if (batch == 0) bins[chunk] = std::make_unique<Sorted>(tiles, most / chunks + 1);
-        Sorted& sorted = *bins[chunk];
-        sorted.Clear();
-        active.ForEach(
-            matrix, mine, [&](int64_t i) { Prefetch(i); },
-            [&](int64_t i, int64_t begin, int64_t end) {
-              Visit(i, begin, end, [&](I column, Wide<T> value) { sorted.Add(column, value); });
-            });
-      });
-      ParallelFor(pool, tiles.count(), [&](int64_t tile) {
-        const Range columns{tiles.Begin(tile), tiles.End(tile)};
-        Wide<T>* const sum = sums.At(0);
-        if (batch == 0) std::fill(sum + columns.begin, sum + columns.end, Wide<T>(0));
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) bins[chunk]->AddUp(tile, kShared ? Wide<T>(data[0]) : Wide<T>(0), sum);
-        if (batch == batches - 1) sums.Finish(columns);
-      });
-    }
+    const int64_t ranges = std::min<int64_t>(pool.num_threads(), kMostRanges);
+    ParallelFor(pool, ranges, [&](int64_t range) {
+      const Range mine = Slice(matrix.cols, range, ranges);
+      std::fill(sums.At(0) + mine.begin, sums.At(0) + mine.end, Wide<T>(0));
+      SumWithin visitor(*this, sums.At(0), mine);
+      active.Visit({0, active.events()}, visitor);
+      visitor.Flush();
+      sums.Finish(mine);
+    });
   }
 };
 
