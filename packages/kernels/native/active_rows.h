@@ -8,20 +8,13 @@
 #include "compressed.h"
 #include "events.h"
 #include "parallel.h"
+#include "prefetch.h"
 
 namespace spikax {
 
-// Asks for the line of memory at this address, which need not exist.
-inline void Prefetch(uintptr_t address) {
-  __builtin_prefetch(reinterpret_cast<const void*>(address));
-  // GCC takes a function that does nothing but prefetch for one without effect, and drops the calls of it.
-  asm volatile("" : : "r"(address));
-}
-inline void Prefetch(const void* address) { Prefetch(reinterpret_cast<uintptr_t>(address)); }
-
 template <typename I>
 void PrefetchPointer(const Compressed<I>& matrix, int64_t row) {
-  if (matrix.indptr != nullptr) Prefetch(static_cast<const char*>(matrix.indptr) + row * (matrix.wide ? 8 : 4));
+  if (matrix.indptr != nullptr) Prefetch(static_cast<const char*>(matrix.indptr), row * (matrix.wide ? 8 : 4));
 }
 
 // Entries of a row.

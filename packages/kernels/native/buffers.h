@@ -108,21 +108,6 @@ Compressed<I> MatrixAt(const Lanes& lanes, const Operand& indices, const Operand
   return {begin, wide, columns, rows, cols, entries, 0};
 }
 
-// Gives run(events) what tells the events of a lane, packed if `x` has many of them and each lane reads it `reads` times.
-template <typename X, typename Pool, typename Run>
-void WithEvents(Pool& pool, const Lanes& lanes, const Operand& x, int64_t reads, Run&& run) {
-  const int64_t size = x.size(), words = Words(size);
-  if (size * static_cast<int64_t>(sizeof(X)) < kPackBytes || reads < size)
-    return run([&](int64_t lane) { return Events<X>{x.At<X>(lanes.Offset(x, lane))}; });
-  const int64_t vectors = lanes.CountIn(x);
-  const std::unique_ptr<uint64_t[]> bits(new uint64_t[vectors * words]);
-  ParallelFor(pool, vectors, [&](int64_t i) { PackEvents(x.At<X>(i * size), size, bits.get() + i * words); });
-  run([&](int64_t lane) {
-    const int64_t offset = lanes.Offset(x, lane);
-    return PackedEvents<X>{x.At<X>(offset), bits.get() + offset / size * words};
-  });
-}
-
 // What every operator asks of the arrays of a matrix with `rows` rows.
 inline ffi::Error CheckMatrix(const Operand& indices, const Operand& indptr, int64_t rows) {
   if (indptr.dtype() != ffi::S32 && indptr.dtype() != ffi::S64) return ffi::Error::InvalidArgument("indptr must be int32 or int64");

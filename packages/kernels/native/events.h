@@ -64,34 +64,6 @@ inline void ForEachBit(const uint64_t* bits, int64_t words, Visit&& visit) {
   }
 }
 
-// The events of a vector that is read in any order.
-template <typename X>
-struct Events {
-  const X* x;
-
-  bool Active(int64_t i) const { return IsActive(x[i]); }
-  template <typename T>
-  T ValueOf(int64_t i) const {
-    return Value<T>(x[i]);
-  }
-};
-
-// The same where the vector is larger than a core's first cache: one bit tells whether an event is active.
-template <typename X>
-struct PackedEvents {
-  const X* x;
-  const uint64_t* bits;
-
-  bool Active(int64_t i) const { return bits[i >> 6] >> (i & 63) & 1; }
-  template <typename T>
-  T ValueOf(int64_t i) const {
-    return sizeof(X) == 1 ? T(1) : Value<T>(x[i]);
-  }
-};
-
-// Beyond so many bytes, reading bits is faster than reading events, if enough of them are read to pay for the packing.
-inline constexpr int64_t kPackBytes = 16384;
-
 inline int64_t Words(int64_t events) { return (events + 63) / 64; }
 
 template <typename X>

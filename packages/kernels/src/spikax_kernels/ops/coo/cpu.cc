@@ -3,7 +3,7 @@
 #include "accumulators.h"
 #include "buffers.h"
 #include "dtypes.h"
-#include "events.h"
+#include "lookup.h"
 #include "parallel.h"
 
 namespace spikax {
@@ -12,21 +12,21 @@ namespace {
 // So many lanes keep all threads busy, each with lanes of its own.
 constexpr int64_t kManyLanes = 16;
 
-// One vector of events, packed or not. kHomogeneous: data holds one weight for all entries.
+// One vector of events. kHomogeneous: data holds one weight for all entries.
 template <bool kHomogeneous, typename T, typename I, typename Events>
 struct Coo {
   const T* data;
   const I* row;
   const I* col;
   Events x;
-  int64_t rows, cols;
+  int64_t cols;
 
-  static bool Inside(I index, int64_t size) { return static_cast<uint64_t>(static_cast<int64_t>(index)) < static_cast<uint64_t>(size); }
+  bool Inside(I column) const { return static_cast<uint64_t>(static_cast<int64_t>(column)) < static_cast<uint64_t>(cols); }
 
   void Add(Range mine, Wide<T>* sum) const {
     for (int64_t k = mine.begin; k < mine.end; ++k) {
-      if (!Inside(row[k], rows) || !x.Active(row[k]) || !Inside(col[k], cols)) continue;
-      sum[col[k]] += Wide<T>(data[kHomogeneous ? 0 : k]) * x.template ValueOf<Wide<T>>(row[k]);
+      const Wide<T> event = x[row[k]];
+      if (event != 0 && Inside(col[k])) sum[col[k]] += Wide<T>(data[kHomogeneous ? 0 : k]) * event;
     }
   }
 };
@@ -50,7 +50,7 @@ ffi::Error CooCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyBuff
       using Events = std::decay_t<decltype(events(0))>;
       const auto kernel = [&](int64_t lane) {
         return Coo<homogeneous.value, T, I, Events>{data.At<T>(lanes.Offset(data, lane)), row.At<I>(lanes.Offset(row, lane)),
-                                                    col.At<I>(lanes.Offset(col, lane)), events(lane), x.size(), size};
+                                                    col.At<I>(lanes.Offset(col, lane)), events(lane), size};
       };
       if (chunks == 1) {
         const int64_t tasks = count * (entries + size) < kInlineWork ? 1 : count;
@@ -69,7 +69,7 @@ ffi::Error CooCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyBuff
         ParallelFor(pool, chunks, [&](int64_t task) { sums.Finish(Slice(size, task, chunks)); });
       }
     };
-    WithEvents<X>(pool, lanes, x, entries, [&](const auto& events) {
+    WithEvents<Wide<T>, X>(pool, lanes, x, entries, [&](const auto& events) {
       data.size() == 1 ? run(std::true_type{}, events) : run(std::false_type{}, events);
     });
     return ffi::Error::Success();

@@ -1,22 +1,28 @@
 // y[r] = sum of data[k] * x[c] over the entries k, in row r and column c: each row collects from the events it points at.
+#include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
 #include "events.h"
 #include "lane_group.h"
+#include "lookup.h"
 #include "parallel.h"
+#include "prefetch.h"
 
 namespace spikax {
 namespace {
 
 // The rows of one task: enough that handing it over pays, few enough that threads finish together.
 constexpr int64_t kRows = 256;
+// Entries are read in a row, but a CPU that notices does not look beyond a page. Measured: 0.6 -> 0.4 ns an entry in main memory.
+constexpr int64_t kEntriesAhead = 1024;
 // Bytes that the events of lanes that go together may take.
 constexpr int64_t kRoom = 64 << 20;
 
-// One vector of events, packed or not. kHomogeneous: data holds one weight for all entries.
+// One vector of events. kHomogeneous: data holds one weight for all entries.
 template <bool kHomogeneous, typename T, typename I, typename Events>
 struct Gather {
   const T* data;
@@ -24,10 +30,14 @@ struct Gather {
   Events x;
   T* y;
 
-  Wide<T> Entry(int64_t k) const {
-    const I column = matrix.indices[k];
-    if (!matrix.Inside(column) || !x.Active(column)) return Wide<T>(0);
-    return Wide<T>(data[kHomogeneous ? 0 : k]) * x.template ValueOf<Wide<T>>(column);
+  Wide<T> Weight(int64_t k) const { return Wide<T>(data[kHomogeneous ? 0 : k]); }
+  // The weights of four entries.
+  void Load(int64_t k, Numbers<Wide<T>>& weights) const {
+    if constexpr (kHomogeneous || !std::is_same_v<T, Wide<T>>) {
+      weights = Numbers<Wide<T>>{Weight(k), Weight(k + 1), Weight(k + 2), Weight(k + 3)};
+    } else {
+      std::memcpy(&weights, data + k, sizeof(weights));
+    }
   }
 
   void Run(Range rows) const {
@@ -35,11 +45,14 @@ struct Gather {
       const int64_t end = matrix.End(i);
       int64_t k = matrix.Begin(i);
       // Four sums at a time, since each addition has to wait for the one before it.
-      Wide<T> sum[4] = {};
+      Numbers<Wide<T>> sum = {}, weights;
       for (; k + 4 <= end; k += 4) {
-        for (int j = 0; j < 4; ++j) sum[j] += Entry(k + j);
+        Prefetch(matrix.indices, k + kEntriesAhead);
+        if constexpr (!kHomogeneous) Prefetch(data, k + kEntriesAhead);
+        Load(k, weights);
+        x.AddTimes(sum, weights, matrix.indices + k);
       }
-      for (; k < end; ++k) sum[0] += Entry(k);
+      for (; k < end; ++k) sum[0] += x.Times(Weight(k), matrix.indices[k]);
       y[i] = T((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
   }
@@ -143,7 +156,7 @@ ffi::Error GatherCpu(ffi::ThreadPool pool, ffi::AnyBuffer data_buffer, ffi::AnyB
       data.size() == 1 ? together(std::true_type{}) : together(std::false_type{});
       return ffi::Error::Success();
     }
-    WithEvents<X>(pool, lanes, x, indices.size(), [&](const auto& events) {
+    WithEvents<Wide<T>, X>(pool, lanes, x, indices.size(), [&](const auto& events) {
       data.size() == 1 ? run(std::true_type{}, events) : run(std::false_type{}, events);
     });
     return ffi::Error::Success();

@@ -12,6 +12,7 @@
 #include "events.h"
 #include "lane_group.h"
 #include "parallel.h"
+#include "prefetch.h"
 #include "select.h"
 
 namespace spikax {
@@ -57,9 +58,9 @@ struct Scatter {
   void PrefetchEntries(const Part& part) const {
     constexpr int64_t kLine = 64 / sizeof(I), kDataLine = 64 / sizeof(T);
     const int64_t end = std::min(part.end, part.begin + kRowAhead);
-    for (int64_t k = part.begin / kLine * kLine; k < end; k += kLine) Prefetch(matrix.indices + k);
+    for (int64_t k = part.begin / kLine * kLine; k < end; k += kLine) Prefetch(matrix.indices, k);
     if constexpr (!kHomogeneous) {
-      for (int64_t k = part.begin / kDataLine * kDataLine; k < end; k += kDataLine) Prefetch(data + k);
+      for (int64_t k = part.begin / kDataLine * kDataLine; k < end; k += kDataLine) Prefetch(data, k);
     }
   }
 
@@ -101,8 +102,7 @@ struct Scatter {
     }
 
     void PrefetchTargets(int64_t begin, int64_t end) const {
-      const uintptr_t first = reinterpret_cast<uintptr_t>(sum);
-      for (int64_t k = begin; k < end; ++k) Prefetch(first + sizeof(Wide<T>) * static_cast<uintptr_t>(all.matrix.indices[k]));
+      for (int64_t k = begin; k < end; ++k) Prefetch(sum, all.matrix.indices[k]);
     }
   };
 
@@ -124,7 +124,7 @@ struct Scatter {
         for (int64_t i = 0; i < found; ++i) {
           const int64_t k = first + places[i];
           const I column = all_.matrix.indices[k];
-          Prefetch(sum_ + column);
+          Prefetch(sum_, column);
           list.columns[list.size + i] = column;
           if constexpr (!kShared) list.values[list.size + i] = values[k];
         }

@@ -1,9 +1,12 @@
 // z[k] = y[r] * x[c] for the entry k, in row r and column c: the outer product of two vectors, where the matrix has entries.
+#include <cstring>
+
 #include "accumulators.h"
 #include "buffers.h"
 #include "compressed.h"
 #include "dtypes.h"
 #include "events.h"
+#include "lookup.h"
 #include "parallel.h"
 
 namespace spikax {
@@ -13,11 +16,11 @@ namespace {
 constexpr int64_t kEntries = 16384;
 
 // One pair of vectors.
-template <typename T, typename I, typename Y, typename X>
+template <typename T, typename I, typename Y, typename Events>
 struct Sddmm {
   Compressed<I> matrix;
   const Y* y;
-  const X* x;
+  Events x;
   Wide<T>* z;
 
   // Adds to the entries in `mine` and to no other, so tasks never meet, whatever indptr holds.
@@ -26,10 +29,15 @@ struct Sddmm {
       if (!IsActive(y[i])) continue;
       const Wide<T> row = Value<Wide<T>>(y[i]);
       const int64_t end = std::min(matrix.End(i), mine.end);
-      for (int64_t k = std::max(matrix.Begin(i), mine.begin); k < end; ++k) {
-        const I column = matrix.indices[k];
-        if (matrix.Inside(column) && IsActive(x[column])) z[k] += row * Value<Wide<T>>(x[column]);
+      int64_t k = std::max(matrix.Begin(i), mine.begin);
+      const Numbers<Wide<T>> rows = {row, row, row, row};
+      for (; k + 4 <= end; k += 4) {
+        Numbers<Wide<T>> four;
+        std::memcpy(&four, z + k, sizeof(four));
+        x.AddTimes(four, rows, matrix.indices + k);
+        std::memcpy(z + k, &four, sizeof(four));
       }
+      for (; k < end; ++k) z[k] += x.Times(row, matrix.indices[k]);
     }
   }
 };
@@ -52,25 +60,27 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
       using Y = typename decltype(row_event)::type;
       const Accumulators<T> sums(z.At<T>(0), results * entries, 1);
       Wide<T>* const sum = sums.Begin(0);
-      const auto add = [&](int64_t lane, Range mine) {
-        Sddmm<T, I, Y, X>{MatrixAt<I>(lanes, indices, indptr, y.size(), x.size(), lane), y.At<Y>(lanes.Offset(y, lane)),
-                          x.At<X>(lanes.Offset(x, lane)), sum + lanes.Offset(z, lane)}
-            .Add(mine);
-      };
       // A task is a block of entries, of one lane or, where lanes are summed, of all of them in order.
       const int64_t blocks = (entries + kEntries - 1) / kEntries, all = summed ? blocks : count * blocks;
       const int64_t tasks = count * entries < kInlineWork ? std::min<int64_t>(all, 1) : all;
-      ParallelFor(pool, tasks, [&](int64_t task) {
-        const Range tasks_blocks = Slice(all, task, tasks);
-        for (int64_t i = tasks_blocks.begin; i < tasks_blocks.end; ++i) {
-          const int64_t first = i % blocks * kEntries;
-          const Range mine{first, std::min(first + kEntries, entries)};
-          if (!summed) {
-            add(i / blocks, mine);
-          } else {
-            for (int64_t lane = 0; lane < count; ++lane) add(lane, mine);
+      WithEvents<Wide<T>, X>(pool, lanes, x, entries, [&](const auto& events) {
+        const auto add = [&](int64_t lane, Range mine) {
+          const Compressed<I> matrix = MatrixAt<I>(lanes, indices, indptr, y.size(), x.size(), lane);
+          const Y* const rows = y.At<Y>(lanes.Offset(y, lane));
+          Sddmm<T, I, Y, std::decay_t<decltype(events(0))>>{matrix, rows, events(lane), sum + lanes.Offset(z, lane)}.Add(mine);
+        };
+        ParallelFor(pool, tasks, [&](int64_t task) {
+          const Range tasks_blocks = Slice(all, task, tasks);
+          for (int64_t i = tasks_blocks.begin; i < tasks_blocks.end; ++i) {
+            const int64_t first = i % blocks * kEntries;
+            const Range mine{first, std::min(first + kEntries, entries)};
+            if (!summed) {
+              add(i / blocks, mine);
+            } else {
+              for (int64_t lane = 0; lane < count; ++lane) add(lane, mine);
+            }
           }
-        }
+        });
       });
       if (!sums.InPlace()) ParallelFor(pool, tasks, [&](int64_t task) { sums.Finish(Slice(results * entries, task, tasks)); });
       return ffi::Error::Success();
