@@ -59,7 +59,6 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
     return VisitEvents<T>(z.dtype(), y.dtype(), [&](auto row_event) {
       using Y = typename decltype(row_event)::type;
       const Accumulators<T> sums(z.At<T>(0), results * entries, 1);
-      Wide<T>* const sum = sums.Begin(0);
       // A task is a block of entries, of one lane or, where lanes are summed, of all of them in order.
       const int64_t blocks = (entries + kEntries - 1) / kEntries, all = summed ? blocks : count * blocks;
       const int64_t tasks = count * entries < kInlineWork ? std::min<int64_t>(all, 1) : all;
@@ -67,22 +66,24 @@ ffi::Error SddmmCpu(ffi::ThreadPool pool, ffi::AnyBuffer y_buffer, ffi::AnyBuffe
         const auto add = [&](int64_t lane, Range mine) {
           const Compressed<I> matrix = MatrixAt<I>(lanes, indices, indptr, y.size(), x.size(), lane);
           const Y* const rows = y.At<Y>(lanes.Offset(y, lane));
-          Sddmm<T, I, Y, std::decay_t<decltype(events(0))>>{matrix, rows, events(lane), sum + lanes.Offset(z, lane)}.Add(mine);
+          Wide<T>* const to = sums.At(0) + lanes.Offset(z, lane);
+          Sddmm<T, I, Y, std::decay_t<decltype(events(0))>>{matrix, rows, events(lane), to}.Add(mine);
         };
         ParallelFor(pool, tasks, [&](int64_t task) {
           const Range tasks_blocks = Slice(all, task, tasks);
           for (int64_t i = tasks_blocks.begin; i < tasks_blocks.end; ++i) {
             const int64_t first = i % blocks * kEntries;
             const Range mine{first, std::min(first + kEntries, entries)};
-            if (!summed) {
-              add(i / blocks, mine);
-            } else {
-              for (int64_t lane = 0; lane < count; ++lane) add(lane, mine);
-            }
+            // The lanes, and the results that they are added up in.
+            const Range of = summed ? Range{0, count} : Range{i / blocks, i / blocks + 1}, in = summed ? Range{0, results} : of;
+            for (int64_t result = in.begin; result < in.end; ++result)
+              std::fill(sums.At(0) + result * entries + mine.begin, sums.At(0) + result * entries + mine.end, Wide<T>(0));
+            for (int64_t lane = of.begin; lane < of.end; ++lane) add(lane, mine);
+            for (int64_t result = in.begin; result < in.end; ++result)
+              sums.Finish({result * entries + mine.begin, result * entries + mine.end});
           }
         });
       });
-      if (!sums.InPlace()) ParallelFor(pool, tasks, [&](int64_t task) { sums.Finish(Slice(results * entries, task, tasks)); });
       return ffi::Error::Success();
     });
   });
