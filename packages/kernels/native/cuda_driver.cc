@@ -29,6 +29,7 @@ struct Opened {
     Find(library, "cuLaunchKernel", driver.Launch);
     Find(library, "cuMemsetD8Async", driver.Fill);
     Find(library, "cuGetErrorString", driver.ErrorString);
+    driver.FunctionArgument = reinterpret_cast<decltype(driver.FunctionArgument)>(dlsym(library, "cuFuncGetParamInfo"));
     if (!why.empty()) return;
     if (const Driver::Result result = driver.Init(0); result != 0) why = "the CUDA driver does not start: " + driver.Explain(result);
   }

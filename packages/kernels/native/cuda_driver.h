@@ -27,6 +27,7 @@ struct Driver {
   Result (*ContextPop)(Context*);
   Result (*ModuleLoad)(Module*, const void* image);
   Result (*ModuleGetFunction)(Function*, Module, const char* name);
+  Result (*FunctionArgument)(Function, size_t argument, size_t* offset, size_t* bytes);  // since CUDA 12.4; null before
   Result (*FunctionSetAttribute)(Function, int attribute, int value);
   Result (*Occupancy)(int* blocks, Function, int threads, size_t shared);
   Result (*Launch)(Function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,

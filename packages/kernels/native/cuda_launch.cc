@@ -33,11 +33,15 @@ struct Program {
   Numbers values;         // the bytes of arguments that are no buffers
 };
 
+constexpr size_t kMaxArguments = 64;
+
 // Machine code on a device.
 struct Loaded {
   struct Function {
     std::string name;
     Driver::Function function;
+    bool known;                  // whether the driver says what it is called with:
+    std::vector<size_t> bytes;  // of each argument
   };
   std::vector<Function> functions;
   Driver::Context context;
@@ -108,7 +112,12 @@ ffi::Error Load(const Driver& driver, int ordinal, const Program& program, Loade
     Driver::Function function;
     if (result = driver.ModuleGetFunction(&function, module, name.c_str()); result != 0)
       return Failed(driver, result, "looking for the kernel " + name);
-    loaded->functions.push_back({name, function});
+    loaded->functions.push_back({name, function, driver.FunctionArgument != nullptr, {}});
+    if (driver.FunctionArgument == nullptr) continue;
+    // The driver refuses the first argument that there is not.
+    std::vector<size_t>& all = loaded->functions.back().bytes;
+    size_t offset, bytes;
+    while (all.size() <= kMaxArguments && driver.FunctionArgument(function, all.size(), &offset, &bytes) == 0) all.push_back(bytes);
   }
   return ffi::Error::Success();
 }
@@ -232,6 +241,8 @@ class Runner {
     if (steps_.failed() || index >= loaded_.functions.size() || count > kMaxArguments) return Malformed();
     void* data[kMaxArguments];
     void* arguments[kMaxArguments];
+    std::vector<size_t> given;
+    given.reserve(count);
     for (unsigned i = 0; i < count; ++i) {
       const int64_t where = steps_.Next(), bytes = steps_.Next();
       size_t buffer_bytes;
@@ -243,11 +254,14 @@ class Runner {
         if (where < 0 || bytes <= 0 || where > room || bytes > room - where) return Malformed();
         arguments[i] = reinterpret_cast<unsigned char*>(const_cast<int64_t*>(program_.values.begin())) + where;
       }
+      given.push_back(bytes == -1 ? sizeof(void*) : static_cast<size_t>(bytes));
     }
     if (steps_.failed()) return Malformed();
+    const Loaded::Function& kernel = loaded_.functions[index];
+    // The driver would read as many and as long arguments as the kernel takes.
+    if (kernel.known && given != kernel.bytes) return Unlike(kernel, given);
     // A grid without blocks has nothing to do; the driver would refuse it.
     if (size[0] == 0 || size[1] == 0 || size[2] == 0) return ffi::Error::Success();
-    const Loaded::Function& kernel = loaded_.functions[index];
     Driver::Result result = 0;
     if (size[6] > kPlainShared) result = driver_.FunctionSetAttribute(kernel.function, Driver::kMaxDynamicShared, static_cast<int>(size[6]));
     if (result == 0 && resident) {
@@ -264,7 +278,16 @@ class Runner {
     return Failed(driver_, result, what.str());
   }
 
-  static constexpr unsigned kMaxArguments = 64;
+  static ffi::Error Unlike(const Loaded::Function& kernel, const std::vector<size_t>& given) {
+    const auto listed = [](const std::vector<size_t>& all) {
+      std::ostringstream text;
+      for (size_t i = 0; i < all.size(); ++i) text << (i > 0 ? ", " : "") << all[i];
+      return all.empty() ? std::string("no bytes") : text.str() + " bytes";
+    };
+    return ffi::Error::InvalidArgument("spikax_kernels: launching " + kernel.name + ": got arguments of " + listed(given) +
+                                       "; the kernel takes " + listed(kernel.bytes));
+  }
+
   static constexpr unsigned kPlainShared = 48 << 10;  // more has to be asked for
 
   const Driver& driver_;

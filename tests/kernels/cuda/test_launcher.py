@@ -387,6 +387,31 @@ def test_a_kernel_takes_up_to_64_arguments(launcher: Path) -> None:
     assert arguments(run(launcher, *call.executed())) == expected
 
 
+@pytest.mark.parametrize(
+    ("function", "given", "told"),
+    [
+        ("add_8_4", [(0, -1)], "got arguments of 8 bytes; the kernel takes 8, 4 bytes"),
+        ("add_8", [(0, -1), (0, 4)], "got arguments of 8, 4 bytes; the kernel takes 8 bytes"),
+        ("add_8_8", [(0, -1), (0, 4)], "got arguments of 8, 4 bytes; the kernel takes 8, 8 bytes"),
+        ("add_40", [(0, 16)], "got arguments of 16 bytes; the kernel takes 40 bytes"),
+        ("add", [(0, -1)], "got arguments of 8 bytes; the kernel takes no bytes"),
+        ("add_4", [], "got arguments of no bytes; the kernel takes 4 bytes"),
+    ],
+)
+def test_arguments_that_a_kernel_does_not_take_are_refused(
+    launcher: Path, function: str, given: Sequence[tuple[int, int]], told: str
+) -> None:
+    lines = run(launcher, *Call(functions=function, steps=launch(*given), values=bytes(16)).executed())
+    assert lines[-1] == f"error 3: spikax_kernels: launching {function}: {told}"
+    assert not only(lines, "cuLaunchKernel")
+
+
+def test_a_driver_that_does_not_know_what_a_kernel_takes_launches_it(launcher: Path, tmp_path: Path) -> None:
+    driver = compile_driver(tmp_path, "-DcuFuncGetParamInfo=cuAnotherName")
+    call = Call(functions="add_8", steps=launch((0, -1), (0, 4)), values=bytes(8))
+    assert run(launcher, *call.executed(), driver=driver)[-1] == "ok"
+
+
 def test_a_buffer_without_elements_is_passed_but_not_filled(launcher: Path) -> None:
     call = Call(functions="add_8", results=[(0, 0)], steps=[0, 2, 0, *launch((2, -1))])
     lines = run(launcher, *call.executed())
@@ -396,7 +421,8 @@ def test_a_buffer_without_elements_is_passed_but_not_filled(launcher: Path) -> N
 
 @pytest.mark.parametrize("grid", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 0)])
 def test_a_grid_without_blocks_is_not_launched_and_what_follows_is(launcher: Path, grid: tuple[int, int, int]) -> None:
-    lines = run(launcher, *Call(steps=[*launch((0, -1), grid=grid, shared=1 << 17, resident=True), 0, 2, 0]).executed())
+    steps = [*launch((0, -1), grid=grid, shared=1 << 17, resident=True), 0, 2, 0]
+    lines = run(launcher, *Call(functions="add_8", steps=steps).executed())
     assert not only(lines, "cuLaunchKernel")
     assert not only(lines, "cuFuncSetAttribute")
     assert only(lines, "cuMemsetD8Async")
@@ -475,7 +501,7 @@ def test_malformed_steps_are_refused_and_nothing_beyond_them_is_touched(launcher
 
 
 def attempt(steps: Sequence[int]) -> list[str]:
-    return Call(steps=steps, values=bytes(16)).executed()
+    return Call(functions="add_8_8", steps=steps, values=bytes(16)).executed()
 
 
 def test_what_was_malformed_is_taken_when_it_is_not(launcher: Path) -> None:

@@ -122,6 +122,20 @@ int cuModuleGetFunction(const std::string** function, uintptr_t module, const ch
   return Called(InContext(), "cuModuleGetFunction", module, name);
 }
 
+// This is no launch, load or wait, so the tests of these need not see it.
+int cuFuncGetParamInfo(const std::string* function, size_t argument, size_t* offset, size_t* bytes) {
+  std::istringstream name(*function);
+  std::string part;
+  std::getline(name, part, '_');
+  *offset = 0;
+  for (size_t i = 0; std::getline(name, part, '_'); ++i) {
+    *bytes = std::stoul(part);
+    if (i == argument) return 0;
+    *offset += *bytes;
+  }
+  return kInvalidValue;
+}
+
 int cuFuncSetAttribute(const std::string* function, int attribute, int value) {
   return Called(InContext(), "cuFuncSetAttribute", *function, attribute, value);
 }
