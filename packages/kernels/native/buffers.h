@@ -4,13 +4,11 @@
 // every lane. So any combination of batched and unbatched operands is one call, and nothing is copied.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
-#include <memory>
 
 #include "compressed.h"
-#include "events.h"
-#include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace spikax {

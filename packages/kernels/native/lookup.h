@@ -30,9 +30,9 @@ template <typename W>
 using Masks = typename Four<W>::Masks;
 
 // Each kind of events has
-//   events[column]                  the event, as a number; 0 if it is inactive,
-//   events.Times(weight, column)    what it delivers,
-//   events.AddTimes(sum, weights, columns)    which adds that of four of them.
+//   events[column]                          the event, as a number; 0 if it is inactive,
+//   events.Times(weight, column)            what it delivers,
+//   events.AddTimes(sum, weights, columns)  which adds that of four of them.
 
 // Binary events, a bit for each; the bit after the last is not set.
 template <typename W>
@@ -55,6 +55,7 @@ class EventBits {
     const Masks<W> masks = {Mask(columns[0]), Mask(columns[1]), Mask(columns[2]), Mask(columns[3])};
     sum += (Numbers<W>)((Masks<W>)weights & masks);
   }
+
  private:
   // All bits, or none.
   Bits<W> Mask(int64_t column) const {

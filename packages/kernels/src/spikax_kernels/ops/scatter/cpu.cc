@@ -265,7 +265,8 @@ class ScatterGroup {
       for (int64_t i = 0; i < lanes_; ++i) rows += __builtin_popcountll(Word(i, word));
     }
     const double length = static_cast<double>(matrix.entries) / static_cast<double>(matrix.rows);
-    return 8 * length * static_cast<double>(rows) > 16 * length * static_cast<double>(visits) + 4.0 * static_cast<double>(matrix.cols * kWidth);
+    const double alone = 8 * length * static_cast<double>(rows), together = 16 * length * static_cast<double>(visits);
+    return alone > together + 4.0 * static_cast<double>(matrix.cols * kWidth);
   }
 
   void RunTogether() const {
