@@ -101,6 +101,21 @@ def peers(rounds: int) -> Iterator[Figure]:
                 yield Figure(case, median(ratios), "x", "≥ 20", f"{mine:.3g} against {other:.3g} µs")
 
 
+def collect(rounds: int) -> Iterator[Figure]:
+    """``A @ spikes`` without the dual index, for which every entry is looked at, as SciPy does."""
+    rng = np.random.default_rng()
+    for n, k in ((4_000, 80), (10_000, 1_000), (100_000, 100)):
+        A = matrix(n, n, k, shared=False, rng=rng)
+        S = oracle(A)
+        for rate in (0.01, 0.5, 1.0):
+            stack = spikes(rate, n, rng=rng)
+            plain = functools.partial(_each, backward, S.astype(np.float32), stack.astype(np.float32))
+            times = by_turns(rounds, calls(A, stack, backward, S), plain)
+            mine, other = (1e6 * median(each) / len(stack) for each in times)
+            case = f"{n:,} x {k:,}, {rate:.0%}, scipy"
+            yield Figure(case, median(times[1] / times[0]), "x", "≥ 1", f"{mine:.3g} against {other:.3g} µs")
+
+
 def dual(rounds: int) -> Iterator[Figure]:
     """``A @ spikes`` through the dual index beside ``spikes @ A``."""
     rng = np.random.default_rng()
@@ -187,6 +202,7 @@ ROWS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "floor": floor,
     "delivery": delivery,
     "peers": peers,
+    "collect": collect,
     "dual": dual,
     "batch": batch,
     "random": random,

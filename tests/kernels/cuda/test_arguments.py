@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import pytest
@@ -13,9 +13,11 @@ from spikax_kernels.cuda._steps import Buffer, Launch, Program
 from tests.kernels._oracle import OPERATORS
 
 ENTRY = re.compile(r"\.entry (\w+)\((.*?)\)", re.DOTALL)
-PARAMETER = re.compile(r"\.param (?:\.align \d+ )?\.([bfsu])(\d+)(?: \.ptr(?: \.\w+)?(?: \.align \d+)?)? \w+(?:\[(\d+)\])?")
+PARAMETER = re.compile(
+    r"\.param (?:\.align \d+ )?\.([bfsu])(\d+)(?: \.ptr(?: \.\w+)?(?: \.align \d+)?)? \w+(?:\[(\d+)\])?"
+)
 
-Sizes = tuple[int, ...]
+Sizes: TypeAlias = tuple[int, ...]
 
 
 def taken(program: Program) -> dict[str, Sizes]:
