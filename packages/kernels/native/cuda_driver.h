@@ -9,6 +9,7 @@ namespace spikax {
 
 struct Driver {
   using Result = int;  // 0 is success
+  static constexpr Result kInvalidValue = 1;
   using Device = int;
   using Address = unsigned long long;
   using Context = struct ContextTag*;

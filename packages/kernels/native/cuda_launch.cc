@@ -112,12 +112,14 @@ ffi::Error Load(const Driver& driver, int ordinal, const Program& program, Loade
     Driver::Function function;
     if (result = driver.ModuleGetFunction(&function, module, name.c_str()); result != 0)
       return Failed(driver, result, "looking for the kernel " + name);
-    loaded->functions.push_back({name, function, driver.FunctionArgument != nullptr, {}});
+    loaded->functions.push_back({name, function, false, {}});
     if (driver.FunctionArgument == nullptr) continue;
-    // The driver refuses the first argument that there is not.
-    std::vector<size_t>& all = loaded->functions.back().bytes;
+    // The driver refuses the first argument that there is not, as an invalid value; another error says nothing.
+    Loaded::Function& last = loaded->functions.back();
     size_t offset, bytes;
-    while (all.size() <= kMaxArguments && driver.FunctionArgument(function, all.size(), &offset, &bytes) == 0) all.push_back(bytes);
+    while ((result = driver.FunctionArgument(function, last.bytes.size(), &offset, &bytes)) == 0 && last.bytes.size() <= kMaxArguments)
+      last.bytes.push_back(bytes);
+    last.known = result == 0 || result == Driver::kInvalidValue;
   }
   return ffi::Error::Success();
 }

@@ -406,6 +406,11 @@ def test_arguments_that_a_kernel_does_not_take_are_refused(
     assert not only(lines, "cuLaunchKernel")
 
 
+def test_a_driver_that_does_not_tell_what_a_kernel_takes_launches_it(launcher: Path) -> None:
+    call = Call(functions="add_8", steps=launch((0, -1), (0, 4)), values=bytes(8))
+    assert run(launcher, *call.executed(), STAND_IN_FAILS="cuFuncGetParamInfo 801")[-1] == "ok"
+
+
 def test_a_driver_that_does_not_know_what_a_kernel_takes_launches_it(launcher: Path, tmp_path: Path) -> None:
     driver = compile_driver(tmp_path, "-DcuFuncGetParamInfo=cuAnotherName")
     call = Call(functions="add_8", steps=launch((0, -1), (0, 4)), values=bytes(8))
