@@ -82,7 +82,8 @@ def calls(A: Any, stack: Array, product: Product, S: Any, *, waiting: int = 1) -
 
 
 @functools.partial(jax.jit, static_argnames=("product", "steps"))
-def _scan(A: Any, stack: jax.Array, place: jax.Array, *, product: Product, steps: int) -> jax.Array:
+def scan(A: Any, stack: jax.Array, place: jax.Array, *, product: Product, steps: int) -> jax.Array:
+    """A loop in one program over the draws, again and again, as a simulation runs products."""
     # Of each result one element is used, at a place that is not known when this is compiled: that takes the whole of a
     # native call, and adds nothing to it.
     def step(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
@@ -92,9 +93,9 @@ def _scan(A: Any, stack: jax.Array, place: jax.Array, *, product: Product, steps
 
 
 def scanned(A: CSR, stack: Array, product: Product, S: Any, *, steps: int, rng: np.random.Generator) -> Run:
-    """A loop in one program over the draws, again and again, as a simulation runs products."""
+    """Runs of such a loop, checked."""
     xs, place = jnp.asarray(stack), int(rng.integers(S.shape[1] if product is forward else S.shape[0]))
-    run = functools.partial(_scan, A, xs, jnp.asarray(place), product=product, steps=steps)
+    run = functools.partial(scan, A, xs, jnp.asarray(place), product=product, steps=steps)
     check(jax.jit(product)(A, xs[0]), product, S, stack[0])
     # The sum over all steps is the product of how often each source has fired.
     times = np.bincount(np.arange(steps) % len(stack), minlength=len(stack))

@@ -14,6 +14,7 @@ the median of the rounds, in microseconds for one call, that is, for one batch i
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import sys
@@ -67,6 +68,8 @@ def runs(name: str, peer: Peer, steps: int) -> dict[str, Run]:
     import jax
     import jax.numpy as jnp
 
+    from tests.benchmarks.drawn import scan
+
     def calls(function: Callable[[Any], Any]) -> Run:
         def run() -> None:
             for x in peer.events:
@@ -81,17 +84,9 @@ def runs(name: str, peer: Peer, steps: int) -> dict[str, Run]:
     if name in ("spikax", "brainevent"):
         stack = jnp.stack(peer.events)
 
-        # Of each result one element is used, at a place that is not known when this is compiled: that takes the whole
-        # of a native call, and adds nothing to it.
-        @jax.jit
-        def scan(stack: Any, place: Any) -> Any:
-            def step(total: Any, i: Any) -> tuple[Any, None]:
-                return total + peer.call(stack[i % DRAWS])[..., place].sum(), None
-
-            return jax.lax.scan(step, jnp.zeros(()), jnp.arange(steps))[0]
-
         place = jnp.asarray(np.random.default_rng().integers(stack.shape[-1]))
-        ways[f"{name}, scan"] = lambda: jax.block_until_ready(scan(stack, place)), steps
+        repeated = functools.partial(scan, None, stack, place, product=lambda _, x: peer.call(x), steps=steps)
+        ways[f"{name}, scan"] = lambda: jax.block_until_ready(repeated()), steps
         ways[f"{name}, eager"] = calls(peer.call)
     return ways
 

@@ -1,16 +1,14 @@
 """Every operator launches its kernels with the arguments that these take, which the native library checks on a GPU."""
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import jax
 import pytest
 
 from spikax_kernels.cuda import _compile, _steps
 from spikax_kernels.cuda._steps import Buffer, Launch, Program
-from tests.kernels._oracle import OPERATORS
+from tests.kernels.cuda._calls import lowered
 
 ENTRY = re.compile(r"\.entry (\w+)\((.*?)\)", re.DOTALL)
 PARAMETER = re.compile(
@@ -57,14 +55,8 @@ def test_a_kernel_gets_the_arguments_that_it_takes(backend: str, monkeypatch: py
     monkeypatch.setattr(_steps, "_attributes", attributes)
     monkeypatch.setattr(_steps, "machine_code", lambda *_: b"machine code")
     monkeypatch.setenv("SPIKAX_CUDA_ARCH", "90")
-    for operator in OPERATORS:
-        for spec in operator.specs.SPECS:
-            if "test" not in spec.tags or spec.dtype == "int32":
-                continue
-            args, params = operator.specs.arguments(spec)
-            with jax.enable_x64("64" in spec.dtype + spec.index):
-                call = jax.jit(functools.partial(operator.call, **params, backend=backend))
-                call.trace(*args).lower(lowering_platforms=("cuda",))
+    for name, text in lowered(backend):
+        assert "@spikax_cuda(" in text, name
     assert len(given) > 20
     for program, launches in given.items():
         sizes = taken(program)

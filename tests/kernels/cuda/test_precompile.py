@@ -1,16 +1,14 @@
 """``python -m spikax_kernels precompile``: all machine code on disk, on a machine without a GPU."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from spikax_kernels import MissingExtraError, __main__
 from spikax_kernels.cuda import _cache, _steps
 from spikax_kernels.ops import _instances
-from tests.kernels._oracle import OPERATORS
+from tests.kernels.cuda._calls import lowered
 
 
 @pytest.fixture
@@ -87,14 +85,6 @@ def test_without_a_compiler_it_names_the_extra_once(
     assert capsys.readouterr().err == "install it\n"
 
 
-CALLS = [
-    (operator, spec)
-    for operator in OPERATORS
-    for spec in operator.specs.SPECS
-    if "test" in spec.tags and spec.dtype != "int32"
-]
-
-
 @pytest.mark.parametrize("backend", ["cuda", "cuda_deterministic"])
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_whatever_an_operator_asks_for_was_compiled(
@@ -108,12 +98,8 @@ def test_whatever_an_operator_asks_for_was_compiled(
 
     monkeypatch.setattr(_steps, "machine_code", machine_code)
     monkeypatch.setenv("SPIKAX_CUDA_ARCH", str(architecture))
-    for operator, spec in CALLS:
-        args, params = operator.specs.arguments(spec)
-        with jax.enable_x64("64" in spec.dtype + spec.index):
-            call = jax.jit(functools.partial(operator.call, **params, backend=backend))
-            text = call.trace(*args).lower(lowering_platforms=("cuda",)).as_text()
-        assert "@spikax_cuda(" in text, (operator.name, spec.name)
+    for name, text in lowered(backend):
+        assert "@spikax_cuda(" in text, name
     compiled = {(program.name, *program.options) for program in _instances.programs(architecture)}
     assert len(asked) > len(compiled) / 4
     assert asked <= compiled
