@@ -84,6 +84,7 @@ def calls(A: Any, stack: Array, product: Product, S: Any, *, waiting: int = 1) -
 @functools.partial(jax.jit, static_argnames=("product", "steps"))
 def scan(A: Any, stack: jax.Array, place: jax.Array, *, product: Product, steps: int) -> jax.Array:
     """A loop in one program over the draws, again and again, as a simulation runs products."""
+
     # Of each result one element is used, at a place that is not known when this is compiled: that takes the whole of a
     # native call, and adds nothing to it.
     def step(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
