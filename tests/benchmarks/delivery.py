@@ -15,7 +15,7 @@ import numpy as np
 
 from tests.benchmarks.drawn import Run, check, forward, matrix, oracle, scanned, spikes
 from tests.benchmarks.peers import Arrays, PlainLoop
-from tests.benchmarks.timing import Times, cache, seconds, use_cores
+from tests.benchmarks.timing import Times, cache, settled, use_cores
 
 ROWS, FAN_OUT, RATE = 20_000, 1_000, 0.5
 
@@ -83,7 +83,7 @@ def prepare(case: Case, seed: int) -> None:
 def sample(case: Case, seed: int, which: int) -> float:
     """Nanoseconds an event, once, of our products (0) or of the C loop (1)."""
     functions, events = runs(case, seed)
-    return 1e9 * seconds(functions[which]) / events
+    return 1e9 * settled(functions[which]) / events
 
 
 def one_core() -> ProcessPoolExecutor:

@@ -18,12 +18,13 @@ import functools
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from tests.benchmarks.timing import settled
 
 if TYPE_CHECKING:
     from spikax_kernels.ops._spec import Spec
@@ -33,7 +34,6 @@ DRAWS = 8
 STEPS = 64  # of a scan, so that its own start does not count
 LONG, FEW = 64, 100_000  # steps of a scan of calls with few events, so that its own start does not count
 SAMPLE = 2e-3  # seconds that one sample should take, to be long beside the clock
-PAUSE = 20e-3  # seconds after which threads of another library that wait busily have gone to sleep
 
 Run: TypeAlias = "tuple[Callable[[], Any], int]"
 """What is timed, and how many products it makes."""
@@ -94,12 +94,7 @@ def runs(name: str, peer: Peer, steps: int) -> dict[str, Run]:
 def sampled(run: Run, number: int) -> float:
     """Microseconds of one call."""
     function, calls = run
-    time.sleep(PAUSE)
-    function()
-    start = time.perf_counter()
-    for _ in range(number):
-        function()
-    return (time.perf_counter() - start) / number / calls * 1e6
+    return settled(function, number) / calls * 1e6
 
 
 def timed(spec: Spec, only: list[str], rounds: int) -> tuple[int, dict[str, float]]:

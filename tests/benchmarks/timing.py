@@ -14,6 +14,8 @@ import numpy as np
 Times: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 SAMPLE = 5e-3  # seconds that one sample should take, to be long beside the clock
+PAUSE = 20e-3  # seconds after which threads of another library that wait busily have gone to sleep
+WARM = 20e-3  # seconds of work after which threads that have slept are on cores of their own
 
 
 def use_cores(count: int) -> None:
@@ -31,13 +33,22 @@ def seconds(run: Callable[[], Any], number: int = 1) -> float:
     return (time.perf_counter() - start) / number
 
 
+def settled(run: Callable[[], Any], number: int = 1) -> float:
+    """The same, as amid a long simulation: undisturbed by what was timed before, and with all threads at work."""
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    while time.perf_counter() - start < WARM:
+        run()
+    return seconds(run, number)
+
+
 def by_turns(rounds: int, *runs: Callable[[], Any]) -> Times:
     """Seconds of each function in each round, ``[functions, rounds]``: whatever else the machine does meets all."""
     numbers = []
     for run in runs:
         run()  # compiles, and brings the arrays into memory
         numbers.append(max(1, round(SAMPLE / seconds(run))))
-    rows = [[seconds(run, number) for run, number in zip(runs, numbers, strict=True)] for _ in range(rounds)]
+    rows = [[settled(run, number) for run, number in zip(runs, numbers, strict=True)] for _ in range(rounds)]
     return np.array(rows).T
 
 

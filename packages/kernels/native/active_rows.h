@@ -49,7 +49,7 @@ class RowQueue {
   }
 
  private:
-  static constexpr int64_t kBatch = 256, kAhead = 16, kNear = 8;
+  static constexpr int64_t kBatch = 256, kAhead = 8, kNear = 4;
 
   // Makes parts of the rows that wait, and says how many.
   int64_t Load() {

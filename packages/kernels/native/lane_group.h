@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "buffers.h"
@@ -25,7 +24,7 @@ inline bool ShareMatrix(const Lanes& lanes, const Operand& data, const Operand& 
          lanes.CountIn(x) == lanes.count();
 }
 
-// One number of each lane, in as many registers as this CPU needs for them. Of GCC and Clang, which split and join vectors as they like.
+// One number of each lane, a cache line, in as many registers as this CPU needs for them. Of GCC and Clang, which split and join vectors as they like.
 template <typename W>
 struct LaneVector {
   typedef W Numbers __attribute__((vector_size(64)));
@@ -33,13 +32,6 @@ struct LaneVector {
   typedef Bits Mask __attribute__((vector_size(64)));
 
   Numbers numbers;
-
-  __attribute__((always_inline)) static LaneVector Load(const W* from) {
-    LaneVector to;
-    std::memcpy(&to.numbers, from, sizeof(to.numbers));
-    return to;
-  }
-  __attribute__((always_inline)) void Store(W* to) const { std::memcpy(to, &numbers, sizeof(numbers)); }
 
   // Adds what events contribute: an inactive one is 0 and adds nothing, whatever the weight.
   __attribute__((always_inline)) void Add(W weight, const LaneVector& events) {

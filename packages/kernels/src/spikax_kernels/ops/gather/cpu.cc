@@ -62,42 +62,36 @@ struct Gather {
 template <typename T>
 class EventGroup {
  public:
-  static constexpr int64_t kWidth = kGroup<T>;
-
-  explicit EventGroup(int64_t cols) : cols_(cols), values_(new Wide<T>[(cols + 1) * kWidth]()) {}
+  explicit EventGroup(int64_t cols) : cols_(cols), values_(new LaneVector<Wide<T>>[cols + 1]()) {}
 
   template <typename X>
   void Set(int64_t lane, const X* x) {
-    ForEachActive(x, cols_, [&](int64_t c) { values_[c * kWidth + lane] = Value<Wide<T>>(x[c]); });
+    ForEachActive(x, cols_, [&](int64_t c) { values_[c].numbers[lane] = Value<Wide<T>>(x[c]); });
   }
 
   // Not a branch for each entry: whether a column has events cannot be predicted.
-  __attribute__((always_inline)) const Wide<T>* At(uint64_t column) const {
-    return values_.get() + std::min(column, static_cast<uint64_t>(cols_)) * kWidth;
+  __attribute__((always_inline)) const LaneVector<Wide<T>>& At(uint64_t column) const {
+    return values_[std::min(column, static_cast<uint64_t>(cols_))];
   }
 
  private:
   const int64_t cols_;
-  const std::unique_ptr<Wide<T>[]> values_;
+  const std::unique_ptr<LaneVector<Wide<T>>[]> values_;
 };
 
 // Rows of lanes that go together; y(lane) is where the result of a lane goes.
 template <bool kHomogeneous, typename T, typename I, typename ResultAt>
 void GatherTogether(const T* data, const Compressed<I>& matrix, const EventGroup<T>& x, Range rows, int64_t lanes, const ResultAt& y) {
-  constexpr int64_t kWidth = kGroup<T>;
-  T* results[kWidth];
+  T* results[kGroup<T>];
   for (int64_t j = 0; j < lanes; ++j) results[j] = y(j);
   ForThisCpu([&]() __attribute__((always_inline)) {
     for (int64_t i = rows.begin; i < rows.end; ++i) {
       LaneVector<Wide<T>> sums{};
       const int64_t end = matrix.End(i);
       for (int64_t k = matrix.Begin(i); k < end; ++k) {
-        const auto events = LaneVector<Wide<T>>::Load(x.At(static_cast<uint64_t>(static_cast<int64_t>(matrix.indices[k]))));
-        sums.Add(Wide<T>(data[kHomogeneous ? 0 : k]), events);
+        sums.Add(Wide<T>(data[kHomogeneous ? 0 : k]), x.At(static_cast<uint64_t>(static_cast<int64_t>(matrix.indices[k]))));
       }
-      Wide<T> all[kWidth];
-      sums.Store(all);
-      for (int64_t j = 0; j < lanes; ++j) results[j][i] = T(all[j]);
+      for (int64_t j = 0; j < lanes; ++j) results[j][i] = T(sums.numbers[j]);
     }
   });
 }
