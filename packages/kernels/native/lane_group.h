@@ -24,7 +24,8 @@ inline bool ShareMatrix(const Lanes& lanes, const Operand& data, const Operand& 
          lanes.CountIn(x) == lanes.count();
 }
 
-// One number of each lane, a cache line, in as many registers as this CPU needs for them. Of GCC and Clang, which split and join vectors as they like.
+// One number of each lane: a cache line, in as many registers as this CPU needs for it. Of GCC and Clang, which split and join vectors as
+// they like.
 template <typename W>
 struct LaneVector {
   typedef W Numbers __attribute__((vector_size(64)));

@@ -311,6 +311,7 @@ class ScatterGroup {
       }
     }
   }
+
   static constexpr int64_t kMostColumns = 1 << 19;  // 32 MB of sums
 
   const int64_t lanes_, words_;
